@@ -1,0 +1,41 @@
+"""hamjl: learning over time as Hamiltonian dynamics."""
+
+from importlib.metadata import version as _version
+
+from hamjl import signals
+from hamjl.accessor import TrajectoryAccessor
+from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
+from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.methods import Adaptive, Euler, Method
+from hamjl.network import Network
+from hamjl.objective import Objective
+from hamjl.problem import Problem
+from hamjl.recipe import Recipe
+from hamjl.signals import Signal
+from hamjl.solve import run, solve
+
+__version__ = _version("hamjl")
+__all__ = [
+    "Adaptive",
+    "BackpropLimit",
+    "Cauchy",
+    "CostateReversal",
+    "EngineError",
+    "Euler",
+    "ExpressionError",
+    "HamjlError",
+    "Law",
+    "Method",
+    "Network",
+    "Objective",
+    "Problem",
+    "ProblemError",
+    "Recipe",
+    "RunWarning",
+    "SignFlip",
+    "Signal",
+    "TrajectoryAccessor",
+    "run",
+    "signals",
+    "solve",
+]

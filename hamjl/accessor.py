@@ -1,0 +1,209 @@
+"""The ``.hamjl`` accessor: analyses and plots of a trajectory."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hamjl.checks import number
+from hamjl.errors import ProblemError
+from hamjl.lowered import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hamjl.dynamics import NetworkDynamics
+    from hamjl.recipe import Recipe
+
+
+@xr.register_dataset_accessor("hamjl")
+class TrajectoryAccessor:
+    """Analyses and plots of a trajectory returned by `hamjl.solve` or read back from its file."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._ds = dataset
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The problem, law, method, times and engine that made this trajectory; `hamjl.run` runs it again."""
+        from hamjl.recipe import Recipe
+
+        if "recipe" not in self._ds.attrs:
+            raise ProblemError("a trajectory must carry its recipe in attrs, got a Dataset without: keep its attrs.")
+        return Recipe.unpack(self._ds.attrs["recipe"], self._ds)
+
+    # -- analyses ----------------------------------------------------------------------------------------------------
+    def weights(self) -> xr.DataArray:
+        """The weights w_ij as a matrix, (time, target, source), zero where there is no arc."""
+        network = self.recipe.problem.network
+        values = network.matrix(self._ds.w.transpose(..., "arc").values)
+        dims = tuple(dim for dim in self._ds.w.dims if dim != "arc")
+        return xr.DataArray(
+            values,
+            dims=(*dims, "target", "source"),
+            coords={**{d: self._ds[d] for d in dims}, "target": list(network.neurons), "source": list(network.vertices)},
+            name="weights",
+            attrs=self._ds.w.attrs,
+        )
+
+    def normalized_costate(self) -> xr.DataArray:
+        """λ_i = σ'(a_i) p_x^i/φ, equation (15), (time, neuron): the error signal that backpropagation calls delta."""
+        dynamics, y = self._dynamics, self._states
+        values = dynamics.normalized_costate(y, dynamics.drive(self._time))
+        attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
+        return xr.DataArray(values, dims=("time", "neuron"), coords=self._ds.p_x.coords, name="lambda", attrs=attrs)
+
+    def tracking_error(self, start: float | None = None) -> xr.DataArray:
+        """Root mean square of y - z over the samples from `start` (by default the second half), (output,)."""
+        time = self._time
+        start = float(time[0] + time[-1]) / 2 if start is None else number(start, "start")
+        part = self._ds.sel(time=slice(start, None))
+        error = np.sqrt(((part.y - part.z) ** 2).mean("time"))
+        return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
+
+    def energy_balance(self) -> xr.Dataset:
+        """Compare the change of H/φ between samples with its formula (THEORY §7).
+
+        Returns
+        -------
+        xarray.Dataset
+            On ``time``: ``hamiltonian``; the powers ``dissipation``, ``target``, ``input``, ``reversal`` that sum to
+            d(H/φ)/dt; and over the interval that ends at each sample, ``change`` (observed), ``predicted`` (Simpson's
+            rule on the powers) and ``imbalance`` (their difference). NaN at the first sample and over intervals with a
+            sign flip or a jump of a signal. Accurate to the fourth order of the sampling interval.
+        """
+        t, y = self._time, self._states
+        powers = self._dynamics.powers(t, y, self._signs)
+        left, right, middle, whole = self._intervals()
+        ends = [self._dynamics.powers(*part[:3], inside=middle[0]) for part in (left, middle, right)]
+        total = [sum(p.values(), np.zeros(len(t) - 1)) for p in ends]
+        predicted = np.diff(t) * (total[0] + 4 * total[1] + total[2]) / 6
+        energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], middle[0])) for p in (left, right)]
+        change = energy[1] - energy[0]
+        padded = {
+            name: np.concatenate(([np.nan], np.where(whole, values, np.nan)))
+            for name, values in (("change", change), ("predicted", predicted), ("imbalance", change - predicted))
+        }
+        result = xr.Dataset({name: ("time", values) for name, values in (powers | padded).items()}, {"time": t})
+        result["hamiltonian"] = self._ds.hamiltonian.drop_vars([])
+        for name in powers:
+            result[name].attrs = {"long_name": f"{name} power in d(H/φ)/dt", "units": "cost/time²"}
+        for name in padded:
+            result[name].attrs = {"long_name": f"{name} of H/φ since the sample before", "units": "cost/time"}
+        return result
+
+    def residual(self) -> xr.Dataset:
+        """How far the samples are from the law's own equations: x, w, p_x, p_w per unit of time, at ``time``.
+
+        With an adaptive method, (y_{k+1} - y_k)/h minus Simpson's mean of the right-hand side along the cubic through
+        both ends, an error of the fourth order in the sampling interval h; intervals with a flip or a jump of a signal
+        are NaN. With Euler, (y_{k+1} - y_k)/τ minus the right-hand side at y_k: zero to rounding, and defined (not NaN)
+        only where every step is saved. For the backprop limit x and p_x get the residual of their equilibrium. The last
+        sample is NaN.
+        """
+        from hamjl.methods import Euler
+
+        dynamics, h = self._dynamics, np.diff(self._time)[:, None]
+        left, right, middle, whole = self._intervals()
+        method = self.recipe.method
+
+        def rhs(part: tuple[Floats, Floats, Floats]) -> Floats:
+            t, y, s = part
+            return dynamics.rhs(y, dynamics.drive(t, middle[0]), s[:, None], np.empty_like(y))
+
+        slope = (right[1] - left[1]) / h
+        if isinstance(method, Euler):
+            start = dynamics.rhs(left[1], dynamics.drive(left[0]), left[2][:, None], np.empty_like(left[1]))
+            whole = np.abs(h[:, 0] / method.step - 1) < 1e-6
+            residual = slope - start
+        else:
+            residual = slope - (rhs(left) + 4 * rhs(middle) + rhs(right)) / 6
+        if dynamics.law.limit:
+            residual = dynamics.equilibrium_residual(left[1], dynamics.drive(left[0]), residual)
+        residual = np.where(whole[:, None], residual, np.nan)
+        padded = np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
+        parts = zip(("x", "w", "p_x", "p_w"), dynamics.split(padded), strict=True)
+        return xr.Dataset(
+            {
+                name: (
+                    self._ds[name].dims,
+                    values,
+                    {"long_name": f"residual of {name}'", "units": f"{self._ds[name].attrs.get('units', '1')}/time"},
+                )
+                for name, values in parts
+            },
+            {name: self._ds[name] for name in ("time", "neuron", "arc")},
+        )
+
+    # -- plots -------------------------------------------------------------------------------------------------------
+    def plot_tracking(self, ax: Axes | None = None) -> Axes:
+        """Outputs and targets over time."""
+        from hamjl import plots
+
+        return plots.tracking(self._ds, ax)
+
+    def plot_energies(self, ax: Axes | None = None) -> Axes:
+        """Lagrangian and Hamiltonian over time."""
+        from hamjl import plots
+
+        return plots.energies(self._ds, ax)
+
+    def plot_weights(self, ax: Axes | None = None) -> Axes:
+        """Weights over time."""
+        from hamjl import plots
+
+        return plots.weights(self._ds, ax)
+
+    def plot_network(self, ax: Axes | None = None, time: int = -1) -> Axes:
+        """The digraph, arcs coloured by the weight at sample `time`."""
+        from hamjl import plots
+
+        return plots.network(self._ds, ax, time)
+
+    # -- plain arrays ------------------------------------------------------------------------------------------------
+    @cached_property
+    def _dynamics(self) -> NetworkDynamics:
+        from hamjl.dynamics import NetworkDynamics
+        from hamjl.lowering import lower_field, lower_law
+
+        return NetworkDynamics(lower_field(self.recipe.problem), lower_law(self.recipe.law))
+
+    @property
+    def _time(self) -> Floats:
+        time: Floats = self._ds.time.values
+        if time.ndim != 1 or len(time) < 2:
+            raise ProblemError(f"this analysis needs at least two samples in time, got {time.size}: select more.")
+        return time
+
+    @property
+    def _signs(self) -> Floats:
+        signs: Floats = self._ds.sign.values
+        return signs
+
+    @property
+    def _states(self) -> Floats:
+        return np.concatenate([self._ds[name].transpose("time", ...).values for name in ("x", "w", "p_x", "p_w")], axis=1)
+
+    def _intervals(self) -> tuple[Any, Any, Any, Any]:
+        """Per sampling interval: (time, state, sign) at left, right and middle, and whether nothing jumps within it."""
+        t, y, s = self._time, self._states, self._signs
+        middle, h = (t[1:] + t[:-1]) / 2, np.diff(t)[:, None]
+        left, right = (t[:-1], y[:-1], s[:-1]), (t[1:], y[1:], s[:-1])
+        f0, f1 = (
+            self._dynamics.rhs(part[1], self._dynamics.drive(part[0], middle), part[2][:, None], np.empty_like(part[1]))
+            for part in (left, right)
+        )
+        between = (left[1] + right[1]) / 2 + h / 8 * (f0 - f1)
+        whole = np.ones(len(h), dtype=bool)
+        for table in self._dynamics.signals():
+            whole &= np.searchsorted(table.stops, t[:-1], side="right") == np.searchsorted(table.stops, t[1:])
+        law = self._dynamics.law
+        if law.flip == "periodic":
+            phase = 2 * law.frequency * t + 0.5
+            whole &= np.floor(phase[:-1] + 1e-9) == np.ceil(phase[1:] - 1e-9) - 1
+        elif law.flip != "none":
+            whole &= s[1:] == s[:-1]
+        return left, right, (middle, between, s[:-1]), whole

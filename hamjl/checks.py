@@ -1,0 +1,88 @@
+"""Argument checks shared by the public constructors; each returns the value in its plain form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hamjl.errors import ProblemError, unknown
+
+
+def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
+    """Return a finite float, positive or non-negative where asked."""
+    rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
+    if isinstance(value, Real | np.ndarray) and not isinstance(value, bool) and np.ndim(value) == 0:
+        try:
+            result = float(value)
+        except (OverflowError, TypeError, ValueError):
+            result = math.nan
+        if math.isfinite(result) and not (positive and result <= 0) and not (nonnegative and result < 0):
+            return result
+    raise ProblemError(f"{what} must be {rule}, got {value!r}: change it.")
+
+
+def count(value: Any, what: str, *, least: int = 0) -> int:
+    """Return an integer not below `least`."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+        return int(value)
+    raise ProblemError(f"{what} must be a whole number, {least} or more, got {value!r}: change it.")
+
+
+def flag(value: Any, what: str) -> bool:
+    """Return a bool."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ProblemError(f"{what} must be true or false, got {value!r}: change it.")
+
+
+def array(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Return a new float array; NaN is let through, text and ragged lists are not."""
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ProblemError(f"{what} must be an array of real numbers, got {value!r:.80}: convert it.") from None
+
+
+def finite(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Return a new float array without NaN or infinity."""
+    result = array(value, what)
+    if not np.isfinite(result).all():
+        bad = int(np.count_nonzero(~np.isfinite(result)))
+        raise ProblemError(f"{what} must be finite, got {bad} NaN or infinite value(s): fill or drop them first.")
+    return result
+
+
+def increasing(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Return a new one-dimensional, strictly increasing, finite float array of at least one element."""
+    result = finite(value, what)
+    if result.ndim != 1 or result.size == 0:
+        raise ProblemError(f"{what} must be a non-empty list of numbers, got shape {result.shape}: reshape it.")
+    steps = np.diff(result)
+    if (steps <= 0).any():
+        k = int(np.argmax(steps <= 0))
+        raise ProblemError(
+            f"{what} must increase strictly, got {result[k]:g} followed by {result[k + 1]:g}: "
+            "sort them and drop repeated ones."
+        )
+    return result
+
+
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    """Return a dict with string keys."""
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
+    raise ProblemError(f"{what} must be a table of names and values, got {value!r:.80}: write it as one.")
+
+
+def keys(value: Mapping[str, Any], what: str, known: tuple[str, ...]) -> None:
+    """Refuse a table that holds a key which is not `known`."""
+    for key in value:
+        if key not in known:
+            raise ProblemError(unknown(f"A key of {what}", key, known))

@@ -1,0 +1,43 @@
+"""NumPy functions from `Program` records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from hamjl.expressions import CONSTANTS, FUNCTIONS, GENERATED, Program
+
+
+def compile_program(program: Program, labels: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of the program's arguments (arrays) that gives the tuple of the results named by `labels`.
+
+    A result that does not depend on the arguments comes back as a number.
+    """
+    return _compile(program.only(labels))
+
+
+@lru_cache(maxsize=256)
+def _compile(program: Program) -> Callable[..., tuple[Any, ...]]:
+    lines = [f"def function({', '.join(program.arguments)}):"]
+    lines += [f"    {name} = {formula}" for name, formula in program.assignments]
+    lines += [f"    return ({''.join(formula + ', ' for _, formula in program.results)})"]
+    namespace: dict[str, Any] = {"__builtins__": {}, **_functions()}
+    exec("\n".join(lines), namespace)  # the text was printed from a checked expression, never taken from a user
+    return namespace["function"]  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _functions() -> dict[str, Any]:
+    from scipy.special import erf, expit
+
+    special = {
+        "logistic": expit,
+        "erf": erf,
+        "softplus": lambda a: np.logaddexp(0.0, a),
+        "pi": np.pi,
+        **{name: getattr(np, "arc" + name[1:]) for name in ("asin", "acos", "atan", "asinh")},
+    }
+    return {name: special.get(name) or getattr(np, name) for name in (*FUNCTIONS, *GENERATED, *CONSTANTS)}

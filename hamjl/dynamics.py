@@ -1,0 +1,442 @@
+"""Hamilton's equations of a network in NumPy: right-hand sides, sparse Jacobian, energies (THEORY §2, §3, §7).
+
+States may carry leading axes, (…, state), so one code serves the integrators and the analysis of whole trajectories.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamjl.codegen import compile_program
+from hamjl.lowered import LawCode, NetworkField
+from hamjl.network import depths
+from hamjl.piecewise import Piecewise
+
+Array = NDArray[np.float64]
+
+
+class NetworkDynamics:
+    """Equations (14), (18), (23) of a `NetworkField`, with costates divided by φ.
+
+    A *drive* is a row (…, d + o + 1) of all that depends on time: inputs u, targets z, and ρ = φ'/φ.
+    """
+
+    def __init__(self, field: NetworkField, law: LawCode) -> None:
+        self.field, self.law = field, law
+        n, arcs = field.neurons, len(field.source)
+        self.dimension = 2 * (n + arcs)
+        self._x, self._w = slice(0, n), slice(n, n + arcs)
+        self._p, self._pw = slice(n + arcs, 2 * n + arcs), slice(2 * n + arcs, self.dimension)
+        dense = arcs == n * (field.inputs + n)
+        self._arcs = _DenseArcs(field) if dense else _ListedArcs(field)
+        self._activation = _Activation(field)
+        self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
+        self._regularizer = compile_program(field.regularizer, ["df"])
+        self._rate = compile_program(field.dissipation, ["rate"])
+        self._dissipative = field.dissipation.only(["rate"]).results != (("rate", "0"),)
+        after = field.inputs
+        self._signals = [*field.input_signals, *((table, after + columns) for table, columns in field.target_signals)]
+        covered = sum(table.channels for table, _ in field.target_signals)
+        self._partial = covered < len(field.outputs) or any(
+            np.isnan(table.poly).any() for table, _ in field.target_signals
+        )
+
+    def split(self, y: Array) -> tuple[Array, Array, Array, Array]:
+        """Views x, w, p_x/φ, p_w/φ of a state."""
+        return y[..., self._x], y[..., self._w], y[..., self._p], y[..., self._pw]
+
+    def restrict(self, y: Array) -> Array:
+        """A copy of what is integrated: all of the state."""
+        return y.copy()
+
+    def full(self, y: Array, drive: Array) -> Array:
+        """The full state: `y` itself."""
+        return y
+
+    # -- what depends on time ----------------------------------------------------------------------------------------
+    def signals(self) -> list[Piecewise]:
+        """All signal tables."""
+        return [table for table, _ in self._signals]
+
+    def drive(self, t: Array | float, inside: Array | float | None = None) -> Array:
+        """The drive (…, d + o + 1) at times (…); with `inside`, on the pieces that are in force at those times."""
+        t = np.asarray(t, dtype=np.float64)
+        result = np.full((*t.shape, self.field.inputs + len(self.field.outputs) + 1), np.nan)
+        for table, columns in self._signals:
+            result[..., columns] = table.value(t, None if inside is None else table.piece(inside))
+        result[..., -1] = self._rate(t)[0]
+        return result
+
+    def _slopes(self, t: Array, inside: Array | None) -> Array:
+        """Time derivatives of u and z, (…, d + o)."""
+        result = np.zeros((*t.shape, self.field.inputs + len(self.field.outputs)))
+        for table, columns in self._signals:
+            result[..., columns] = table.slope(t, None if inside is None else table.piece(inside))
+        return result
+
+    # -- the equations of motion -------------------------------------------------------------------------------------
+    def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
+        """Write the time derivative of `y` to `out`; `s` is the sign s(t), a number or broadcastable to (…, 1)."""
+        f = self.field
+        x, w, p, pw = self.split(y)
+        dx, dw, dp, dpw = self.split(out)
+        sp = s * self.law.costate_sign
+        v = np.concatenate((drive[..., : f.inputs], x), axis=-1) if f.inputs else x
+        sigma, slope = self._activation(self._arcs.forward(w, v))
+        g = f.velocity * slope * p
+        np.multiply(s * f.velocity, sigma - x, out=dx)
+        np.multiply(pw, -s / f.inertia, out=dw)
+        back = f.velocity * p - self._arcs.backward(w, g)
+        back[..., f.outputs] -= f.loss_scale * self.loss_gradient(x, drive)
+        np.multiply(sp, back, out=dp)
+        self._arcs.outer(g, v, dpw)
+        if f.regularizer_scale:
+            dpw += f.regularizer_scale * self._regularizer(w)[0]
+        dpw *= -sp
+        if self._dissipative:
+            rate = drive[..., -1:]
+            dp -= rate * p
+            dpw -= rate * pw
+        return out
+
+    def loss_gradient(self, x: Array, drive: Array) -> Array:
+        """∂L/∂y (…, output), zero where there is no target."""
+        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
+        if self._loss is None:
+            return _softmax(y, z)[1]
+        gradient = self._loss(y, z)[0]
+        if self._partial:
+            gradient = np.where(np.isnan(z), 0.0, gradient)
+        return gradient  # type: ignore[no-any-return]
+
+    def jacobian(self, y: Array, drive: Array, s: float) -> Any:
+        """∂(rhs)/∂y as a sparse CSC matrix (state, state), for one state."""
+        import scipy.sparse as sp
+
+        f, n = self.field, self.field.neurons
+        x, w, p, _ = self.split(y)
+        sc = s * self.law.costate_sign
+        v = np.concatenate((drive[: f.inputs], x))
+        _, slope, curvature = self._activation.with_curvature(self._arcs.forward(w, v))
+        arc, inner = np.arange(len(w)), f.source >= f.inputs
+        parent = f.source[inner] - f.inputs
+        # da = a_x dx + a_w dw
+        a_x = sp.csr_array((w[inner], (f.target[inner], parent)), shape=(n, n))
+        a_w = sp.csr_array((v[f.source], (f.target, arc)), shape=(n, len(w)))
+        first, second = sp.diags_array(f.velocity * slope), sp.diags_array(f.velocity * curvature * p)
+        c, one = sp.diags_array(f.velocity), sp.eye_array(len(w))
+        g = f.velocity * slope * p
+        g_w = sp.csr_array((g[f.target][inner], (parent, arc[inner])), shape=(n, len(w)))  # through w_ki in Σ_k w_ki g_k
+        loss_xx = sp.csr_array((n, n))
+        hessian = self._loss_hessian(x, drive)
+        if hessian.size:
+            rows, columns = np.meshgrid(f.outputs, f.outputs, indexing="ij")
+            keep = hessian != 0
+            loss_xx = sp.csr_array((f.loss_scale * hessian[keep], (rows[keep], columns[keep])), shape=(n, n))
+        rate = float(drive[-1])
+        (bend,) = compile_program(f.regularizer, ["d2f"])(w)
+        v_ww = sp.diags_array(f.regularizer_scale * bend * np.ones(len(w)))
+        blocks = [
+            [s * (first @ a_x - c), s * (first @ a_w), None, None],
+            [None, sp.csr_array((len(w), len(w))), None, -s / f.inertia * one],
+            [
+                -sc * (a_x.T @ second @ a_x + loss_xx),
+                -sc * (a_x.T @ second @ a_w + g_w),
+                sc * (c - a_x.T @ first) - rate * sp.eye_array(n),
+                None,
+            ],
+            [
+                -sc * (a_w.T @ second @ a_x + g_w.T),
+                -sc * (a_w.T @ second @ a_w + v_ww),
+                -sc * (a_w.T @ first),
+                -rate * one,
+            ],
+        ]
+        return sp.block_array(blocks, format="csc")
+
+    def _loss_hessian(self, x: Array, drive: Array) -> Array:
+        """∂²L/∂y² (output, output)."""
+        y, z = x[self.field.outputs], drive[self.field.inputs : -1]
+        if self.field.softmax:
+            return _softmax(y, z)[2]
+        (bend,) = compile_program(self.field.loss, ["d2f"])(y, z)
+        return np.diag(np.where(np.isnan(z), 0.0, bend * np.ones_like(y)))
+
+    # -- energies ----------------------------------------------------------------------------------------------------
+    def loss(self, y: Array, drive: Array) -> Array:
+        """c q L (…): the loss term of the running cost, 0 where there is no target."""
+        out, z = y[..., self._x][..., self.field.outputs], drive[..., self.field.inputs : -1]
+        if self.field.softmax:
+            return self.field.loss_scale * _softmax(out, z)[0]
+        (value,) = compile_program(self.field.loss, ["f"])(out, z)
+        value = np.where(np.isnan(z), 0.0, value * np.ones_like(out))
+        return self.field.loss_scale * value.sum(axis=-1)  # type: ignore[no-any-return]
+
+    def running_cost(self, y: Array, drive: Array) -> Array:
+        """c ℓ = c (k V + q L), (…)."""
+        (value,) = compile_program(self.field.regularizer, ["f"])(y[..., self._w])
+        total = (value * np.ones_like(y[..., self._w])).sum(axis=-1)
+        return self.loss(y, drive) + self.field.regularizer_scale * total  # type: ignore[no-any-return]
+
+    def kinetic(self, y: Array) -> Array:
+        """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
+        return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)  # type: ignore[no-any-return]
+
+    def hamiltonian(self, y: Array, drive: Array) -> Array:
+        """H/φ (…), equation (11)."""
+        return self.running_cost(y, drive) - self.kinetic(y) + (y[..., self._p] * self._speed(y, drive)).sum(axis=-1)
+
+    def normalized_costate(self, y: Array, drive: Array) -> Array:
+        """λ_i = σ'(a_i) p_x^i/φ (…, neuron), equation (15)."""
+        x, w, p, _ = self.split(y)
+        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
+        return self._activation(self._arcs.forward(w, v))[1] * p  # type: ignore[no-any-return]
+
+    def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
+        """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
+        at = self.rhs(y, drive, 1.0, np.empty_like(y))
+        result = rates.copy()
+        _, _, p, _ = self.split(y)
+        result[..., self._x] = at[..., self._x] / self.field.velocity
+        result[..., self._p] = (at[..., self._p] + drive[..., -1:] * p) / self.field.velocity
+        return result
+
+    def _speed(self, y: Array, drive: Array) -> Array:
+        """f of x' = f (…, neuron), whatever the law's sign."""
+        x, w, _, _ = self.split(y)
+        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
+        sigma, _ = self._activation(self._arcs.forward(w, v))
+        return self.field.velocity * (sigma - x)  # type: ignore[no-any-return]
+
+    def powers(self, t: Array, y: Array, s: Array, inside: Array | None = None) -> dict[str, Array]:
+        """The terms that make up d(H/φ)/dt along the law (THEORY §7), each (…).
+
+        ``dissipation`` ρ (Λ/φ - H/φ); ``target`` c q ∂L/∂z·z'; ``input`` p_x·∂f/∂u·u'; ``reversal``, the work done
+        because the law does not follow the Hamiltonian flow (zero for Cauchy and sign flip). `inside` is as in `drive`.
+        """
+        f, drive, slopes = self.field, self.drive(t, inside), self._slopes(t, inside)
+        x, w, p, pw = self.split(y)
+        rate = drive[..., -1]
+        lagrangian = self.running_cost(y, drive) + self.kinetic(y)
+        v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
+        _, slope = self._activation(self._arcs.forward(w, v))
+        moving = np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1)
+        entering = (f.velocity * slope * p * self._arcs.forward(w, moving)).sum(axis=-1)
+        plain = NetworkDynamics(f, LawCode()).rhs(y, drive, 1.0, np.empty_like(y))  # (H_p, -H_q) up to -ρp on p
+        dx, dw, dp, dpw = self.split(plain)
+        work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)
+        return {
+            "dissipation": rate * (lagrangian - self.hamiltonian(y, drive)),
+            "target": self._target_power(x, drive, slopes[..., f.inputs :]),
+            "input": entering,
+            "reversal": s * (self.law.costate_sign - 1) * work,
+        }
+
+    def _target_power(self, x: Array, drive: Array, slope: Array) -> Array:
+        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
+        if self.field.softmax:
+            by_z = -_log_softmax(y)
+            known = ~np.isnan(z).any(axis=-1, keepdims=True)
+        else:
+            (by_z,) = compile_program(self.field.loss, ["dz"])(y, z)
+            known = ~np.isnan(z)
+        return self.field.loss_scale * np.where(known, by_z * slope, 0.0).sum(axis=-1)  # type: ignore[no-any-return]
+
+
+class LimitDynamics:
+    """Equation (20): x and p_x at the equilibrium of (18) for the present w, so the state is (w, p_w/φ) alone."""
+
+    def __init__(self, field: NetworkField, law: LawCode) -> None:
+        self.inner = NetworkDynamics(field, LawCode(costate_sign=-1))
+        self.field = field
+        self.dimension = 2 * len(field.source)
+        depth = depths(field.inputs, field.neurons, field.source, field.target)
+        self._order = None if depth is None else [np.flatnonzero(depth == k) for k in range(depth.max() + 1)]
+        self._x: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
+        self.signals, self.drive = self.inner.signals, self.inner.drive
+
+    def restrict(self, y: Array) -> Array:
+        """The state (w, p_w/φ) of a full state; x is kept as the guess of the fixed point."""
+        x, w, _, pw = self.inner.split(y)
+        self._x = x.copy()
+        return np.concatenate((w, pw))
+
+    def full(self, y: Array, drive: Array) -> Array:
+        """The full state (x, w, p_x/φ, p_w/φ), equations (7) with c → ∞ and (17)."""
+        w, pw = np.split(y, 2)
+        x = self._forward(w, drive)
+        return np.concatenate((x, w, self._backward(w, x, drive), pw))
+
+    def rhs(self, y: Array, drive: Array, s: float, out: Array) -> Array:
+        """Write the time derivative of (w, p_w/φ) to `out`."""
+        full = self.full(y, drive)
+        _, dw, _, dpw = self.inner.split(self.inner.rhs(full, drive, s, np.empty_like(full)))
+        np.concatenate((dw, dpw), out=out)
+        return out
+
+    def jacobian(self, y: Array, drive: Array, s: float) -> Array:
+        """∂(rhs)/∂y, dense: the Schur complement of (18)'s Jacobian after x and p_x are eliminated."""
+        still = drive.copy()
+        still[-1] = 0.0  # -ρ p_x vanishes beside c p_x in the limit
+        jac = self.inner.jacobian(self.full(y, drive), still, s).toarray()
+        n, arcs = self.field.neurons, len(self.field.source)
+        fast = np.r_[0:n, n + arcs : 2 * n + arcs]
+        slow = np.setdiff1d(np.arange(len(jac)), fast)
+        inner = np.linalg.solve(jac[np.ix_(fast, fast)], jac[np.ix_(fast, slow)])
+        result: Array = jac[np.ix_(slow, slow)] - jac[np.ix_(slow, fast)] @ inner
+        result[arcs:, arcs:] -= drive[-1] * np.eye(arcs)
+        return result
+
+    def _forward(self, w: Array, drive: Array) -> Array:
+        f, arcs, activation = self.field, self.inner._arcs, self.inner._activation
+        u = drive[: f.inputs]
+        if self._order is not None:
+            x = np.zeros(f.neurons)
+            for layer in self._order:
+                x[layer] = activation(arcs.forward(w, np.concatenate((u, x))))[0][layer]
+            return x
+        # Pseudo-transient continuation: implicit steps of (7), longer and longer, so that stable equilibria are found.
+        x, pace, before = self._x, 1.0, np.inf
+        matrix = self._recurrent(w)
+        for _ in range(200):
+            sigma, slope = activation(arcs.forward(w, np.concatenate((u, x))))
+            residual = sigma - x
+            size = float(np.abs(residual).max())
+            if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
+                self._x = x
+                return x  # type: ignore[no-any-return]
+            pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
+            before = size
+            with np.errstate(all="ignore"):
+                x = x + _solve((1.0 + 1.0 / pace) * np.eye(f.neurons) - slope[:, None] * matrix, residual)
+            if not np.isfinite(x).all():
+                break
+        raise NoFixedPointError
+
+    def _backward(self, w: Array, x: Array, drive: Array) -> Array:
+        """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
+        f, arcs = self.field, self.inner._arcs
+        _, slope = self.inner._activation(arcs.forward(w, np.concatenate((drive[: f.inputs], x))))
+        slope = slope * np.ones(f.neurons)
+        source = np.zeros(f.neurons)
+        source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
+        if self._order is None:
+            total = _solve(np.eye(f.neurons) - self._recurrent(w).T * slope, source)
+        else:
+            total = source.copy()
+            for layer in reversed(self._order):
+                total[layer] = (source + arcs.backward(w, slope * total))[layer]
+        return total / f.velocity  # type: ignore[no-any-return]
+
+    def _recurrent(self, w: Array) -> Array:
+        f = self.field
+        inner = f.source >= f.inputs
+        matrix = np.zeros((f.neurons, f.neurons))
+        matrix[f.target[inner], f.source[inner] - f.inputs] = w[inner]
+        return matrix
+
+
+class NoFixedPointError(ArithmeticError):
+    """x = σ(a) was not solved."""
+
+
+def _solve(matrix: Array, rhs: Array) -> Array:
+    try:
+        return np.linalg.solve(matrix, rhs)
+    except np.linalg.LinAlgError:
+        raise NoFixedPointError from None
+
+
+class _DenseArcs:
+    """Sums over arcs where every input and neuron feeds every neuron: products with a matrix view of w."""
+
+    def __init__(self, field: NetworkField) -> None:
+        self.inputs, self.shape = field.inputs, (field.neurons, field.inputs + field.neurons)
+
+    def forward(self, w: Array, v: Array) -> Array:
+        """Σ_j w_ij v_j, (…, neuron)."""
+        matrix = w.reshape(*w.shape[:-1], *self.shape)
+        return matrix @ v if w.ndim == 1 else np.matmul(matrix, v[..., None])[..., 0]
+
+    def backward(self, w: Array, g: Array) -> Array:
+        """Σ_k w_ki g_k, (…, neuron)."""
+        matrix = w.reshape(*w.shape[:-1], *self.shape)[..., self.inputs :]
+        return g @ matrix if w.ndim == 1 else np.matmul(g[..., None, :], matrix)[..., 0, :]
+
+    def outer(self, g: Array, v: Array, out: Array) -> None:
+        """g_i v_j, (…, arc), into `out`."""
+        np.multiply(g[..., :, None], v[..., None, :], out=out.reshape(*out.shape[:-1], *self.shape))
+
+
+class _ListedArcs:
+    """Sums over arcs of any digraph: segments of the arcs sorted by target, and by source."""
+
+    def __init__(self, field: NetworkField) -> None:
+        self.source, self.target, self.neurons = field.source, field.target, field.neurons
+        inner = np.flatnonzero(field.source >= field.inputs)
+        parent = field.source[inner] - field.inputs
+        order = np.argsort(parent, kind="stable")
+        self.outgoing = inner[order]
+        self.children = field.target[self.outgoing]
+        self.fed, self.fed_start = np.unique(field.target, return_index=True)
+        self.feeding, self.feeding_start = np.unique(parent[order], return_index=True)
+
+    def forward(self, w: Array, v: Array) -> Array:
+        return self._scatter(w * v[..., self.source], self.fed, self.fed_start)
+
+    def backward(self, w: Array, g: Array) -> Array:
+        return self._scatter(w[..., self.outgoing] * g[..., self.children], self.feeding, self.feeding_start)
+
+    def outer(self, g: Array, v: Array, out: Array) -> None:
+        np.multiply(g[..., self.target], v[..., self.source], out=out)
+
+    def _scatter(self, values: Array, rows: NDArray[np.intp], start: NDArray[np.intp]) -> Array:
+        if len(rows) == self.neurons:
+            return np.add.reduceat(values, start, axis=-1)  # type: ignore[no-any-return]
+        result = np.zeros((*values.shape[:-1], self.neurons))
+        if len(rows):
+            result[..., rows] = np.add.reduceat(values, start, axis=-1)
+        return result
+
+
+class _Activation:
+    """σ and σ' of all neurons, each by its own program."""
+
+    def __init__(self, field: NetworkField) -> None:
+        self.programs, self.of = field.activations, field.activation_of
+        self.two = [compile_program(p, ["f", "df"]) for p in self.programs]
+
+    def __call__(self, a: Array) -> tuple[Any, ...]:
+        return self.two[0](a) if len(self.two) == 1 else self._each(self.two, a)
+
+    def with_curvature(self, a: Array) -> tuple[Any, ...]:
+        """σ, σ', σ''."""
+        return self._each([compile_program(p, ["f", "df", "d2f"]) for p in self.programs], a)
+
+    def _each(self, functions: list[Any], a: Array) -> tuple[Any, ...]:
+        results: tuple[Any, ...] = ()
+        for k, function in enumerate(functions):
+            columns = self.of == k
+            values = function(a[..., columns])
+            results = results or tuple(np.empty_like(a) for _ in values)
+            for result, value in zip(results, values, strict=True):
+                result[..., columns] = value
+        return results
+
+
+def _log_softmax(y: Array) -> Array:
+    shifted = y - y.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+
+
+def _softmax(y: Array, z: Array) -> tuple[Array, Array, Array]:
+    """Cross-entropy -Σ z log softmax(y), its gradient and (for one row) Hessian; zero where any target is missing."""
+    known = ~np.isnan(z).any(axis=-1)
+    z = np.where(known[..., None], z, 0.0)
+    log_p = _log_softmax(y)
+    p, total = np.exp(log_p), z.sum(axis=-1, keepdims=True)
+    hessian = total[..., None] * (p[..., :, None] * np.eye(y.shape[-1]) - p[..., :, None] * p[..., None, :])
+    return -(z * log_p).sum(axis=-1), total * p - z, hessian

@@ -1,0 +1,17 @@
+"""The engines below the waist: each takes a `Lowered` record and returns a `Result`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from hamjl.errors import ProblemError, unknown
+
+ENGINES = ("auto", "python")
+
+
+def select(name: str) -> Any:
+    """Return the engine of that name (see `hamjl.lowered.Engine`)."""
+    if name not in ENGINES:
+        raise ProblemError(unknown("engine", name, ENGINES))
+    return import_module("hamjl.engines.python")

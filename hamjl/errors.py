@@ -1,0 +1,34 @@
+"""What hamjl raises and warns: one sentence each, the rule, what was given, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HamjlError(Exception):
+    """Base class of every error raised on purpose by hamjl."""
+
+
+class ProblemError(HamjlError, ValueError):
+    """The problem, law, method or file given is not one that hamjl can solve as stated."""
+
+
+class ExpressionError(ProblemError):
+    """A formula is outside the small language of :mod:`hamjl.expressions`."""
+
+
+class EngineError(HamjlError, RuntimeError):
+    """An engine is missing or could not do the work."""
+
+
+class RunWarning(UserWarning):
+    """A run stopped early; the trajectory holds what was computed and its ``status`` says why."""
+
+
+def unknown(kind: str, given: object, known: Iterable[str]) -> str:
+    """Return the sentence for a name that is not among the `known` ones, with the nearest of them."""
+    known = sorted(known)
+    near = get_close_matches(str(given), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, known))}."
+    return f"{kind} must be a known name, got {given!r}: {hint}"

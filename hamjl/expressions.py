@@ -1,0 +1,275 @@
+"""Formulas as data: a small, safe language of smooth scalar functions, and their derivatives.
+
+A formula is a string such as ``"tanh(a) + a/10"``. It is checked node by node against the lists below and is never
+evaluated by Python, so a problem file cannot run code. SymPy differentiates it once; what reaches an engine is a
+`Program`, a few straight-line assignments whose text means the same in Python and in Julia (with ``**`` as power).
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from hamjl.errors import ExpressionError, unknown
+
+if TYPE_CHECKING:
+    import sympy
+
+FUNCTIONS = (
+    "exp log sqrt sin cos tan asin acos atan sinh cosh tanh asinh erf logistic softplus"  # all smooth on their domain
+).split()
+CONSTANTS = ("pi",)
+GENERATED = ("abs", "sign")  # may appear in a derivative, e.g. of sqrt(w**2)
+MAX_LENGTH = 1000
+MAX_DEPTH = 50
+MAX_BITS = 256  # size allowed to a number raised to a number
+
+_OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Straight-line code of a scalar function and its derivatives.
+
+    ``assignments`` are (name, formula) pairs in order; ``results`` maps a label (``"f"``, ``"df"`` …) to a formula in
+    the arguments and the assigned names. Formulas use the operators ``+ - * / **``, `FUNCTIONS` and `GENERATED`.
+    """
+
+    arguments: tuple[str, ...]
+    assignments: tuple[tuple[str, str], ...]
+    results: tuple[tuple[str, str], ...]
+
+    def only(self, labels: Sequence[str]) -> Program:
+        """Return the program for some of the results, without the assignments these do not need."""
+        table = dict(self.results)
+        results = tuple((label, table[label]) for label in labels)
+        needed = set(re.findall(r"[A-Za-z_]\w*", " ".join(formula for _, formula in results)))
+        kept: list[tuple[str, str]] = []
+        for name, formula in reversed(self.assignments):
+            if name in needed:
+                kept.append((name, formula))
+                needed |= set(re.findall(r"[A-Za-z_]\w*", formula))
+        return Program(self.arguments, tuple(reversed(kept)), results)
+
+
+def check(formula: Any, symbols: Sequence[str], what: str = "expression") -> str:
+    """Return the `formula` (a string, number or SymPy expression) as checked text.
+
+    Raises
+    ------
+    ExpressionError
+        If it is not a formula in `symbols` made of numbers, ``pi``, ``+ - * / **`` and the `FUNCTIONS`.
+    """
+    text = _as_text(formula, what)
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(
+            f"{what} must have at most {MAX_LENGTH} characters, got {len(text)}: give it a simpler form."
+        )
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ExpressionError(
+            f"{what} must be a formula such as 'tanh(a) + a/10', got {text!r}: check its spelling."
+        ) from None
+    _check_node(tree, tuple(symbols), what, text, 0)
+    return text
+
+
+def program(formula: str, arguments: Sequence[str], results: Mapping[str, str], what: str = "expression") -> Program:
+    """Differentiate `formula` once and for all.
+
+    Parameters
+    ----------
+    formula : str
+        Text accepted by `check`.
+    arguments : sequence of str
+        Symbols of the formula, in the order in which the program takes them.
+    results : mapping
+        Label to the symbols of a derivative: ``{"f": "", "df": "a", "d2f": "aa"}`` (one letter each).
+    """
+    return _program(check(formula, arguments, what), tuple(arguments), tuple(results.items()), what)
+
+
+@lru_cache(maxsize=256)
+def _program(text: str, arguments: tuple[str, ...], results: tuple[tuple[str, str], ...], what: str) -> Program:
+    f = to_sympy(text)
+    return emit(arguments, {label: _derivative(f, order) for label, order in results}, f"{what} {text!r}")
+
+
+def emit(arguments: Sequence[str], results: Mapping[str, sympy.Expr], what: str) -> Program:
+    """Print SymPy expressions as one `Program`, common subexpressions computed once."""
+    import sympy
+
+    names = sympy.numbered_symbols("r_")
+    assignments, reduced = sympy.cse(list(results.values()), symbols=names, order="none")
+    try:
+        return Program(
+            tuple(arguments),
+            tuple((str(name), to_text(expr)) for name, expr in assignments),
+            tuple((label, to_text(expr)) for label, expr in zip(results, reduced, strict=True)),
+        )
+    except ExpressionError as error:
+        raise ExpressionError(f"{what} must be smooth: {error}") from None
+
+
+def to_sympy(text: str) -> sympy.Expr:
+    """Return checked text as a SymPy expression in real symbols."""
+    return _build(ast.parse(text, mode="eval").body)
+
+
+def to_text(expr: sympy.Expr) -> str:
+    """Return a SymPy expression as text of this language."""
+    return _printer().doprint(expr)
+
+
+def _derivative(f: sympy.Expr, order: str) -> sympy.Expr:
+    import sympy
+
+    for letter in order:
+        f = sympy.diff(f, sympy.Symbol(letter, real=True))
+    return f
+
+
+def _as_text(formula: Any, what: str) -> str:
+    if isinstance(formula, str):
+        return formula.strip()
+    if isinstance(formula, int | float) and not isinstance(formula, bool) and math.isfinite(formula):
+        return repr(formula)
+    if type(formula).__module__.partition(".")[0] == "sympy":
+        return to_text(formula)
+    raise ExpressionError(
+        f"{what} must be a string, a finite number or a SymPy expression, got {formula!r}: write it as a formula."
+    )
+
+
+def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ExpressionError(f"{what} must be nested at most {MAX_DEPTH} deep, got {text!r}: give it a simpler form.")
+
+    def descend(*children: ast.AST) -> None:
+        for child in children:
+            _check_node(child, symbols, what, text, depth + 1)
+
+    match node:
+        case ast.Constant(value=bool()):
+            pass
+        case ast.Constant(value=int() | float() as value):
+            if abs(value) < 1e300:
+                return
+        case ast.Name(id=name):
+            if name in symbols or name in CONSTANTS:
+                return
+            raise ExpressionError(f"{unknown(f'A symbol of {what} {text!r}', name, (*symbols, *CONSTANTS))}")
+        case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=operand):
+            return descend(operand)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return descend(left, right)
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
+            if name not in FUNCTIONS:
+                raise ExpressionError(f"{unknown(f'A function of {what} {text!r}', name, FUNCTIONS)}")
+            return descend(argument)
+    raise ExpressionError(
+        f"{what} may hold only finite numbers, pi, {', '.join(symbols) or 'no symbol'}, + - * / ** and "
+        f"functions of one argument ({', '.join(FUNCTIONS)}), got {ast.unparse(node)!r} in {text!r}: remove it."
+    )
+
+
+def _build(node: ast.AST) -> sympy.Expr:
+    import sympy
+
+    match node:
+        case ast.Constant(value=int() as value):
+            return sympy.Integer(value)
+        case ast.Constant(value=float() as value):
+            return sympy.Float(value, 17)
+        case ast.Name(id="pi"):
+            return sympy.pi
+        case ast.Name(id=name):
+            return sympy.Symbol(name, real=True)
+        case ast.UnaryOp(op=op, operand=operand):
+            return -_build(operand) if isinstance(op, ast.USub) else _build(operand)
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = _build(left), _build(right)
+            return _combine(type(op), a, b)
+        case ast.Call(func=ast.Name(id=name), args=[argument]):
+            return _sympy_functions()[name](_build(argument))
+    raise AssertionError(ast.dump(node))
+
+
+def _combine(op: type, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    if op is ast.Add:
+        return a + b
+    if op is ast.Sub:
+        return a - b
+    if op is ast.Mult:
+        return a * b
+    if op is ast.Div:
+        return a / b
+    if a.is_Number and b.is_Number and not _small_power(float(a), float(b)):
+        raise ExpressionError(f"a number may not be raised to so large a power, got {a}**{b}: write its value.")
+    return a**b
+
+
+def _small_power(base: float, exponent: float) -> bool:
+    return base in (0.0, 1.0, -1.0) or abs(exponent * math.log2(abs(base))) <= MAX_BITS
+
+
+@lru_cache(maxsize=1)
+def _sympy_functions() -> dict[str, Any]:
+    import sympy
+
+    class logistic(sympy.Function):  # type: ignore[misc]  # SymPy has no stubs
+        """1/(1 + exp(-a)), kept whole so that engines can evaluate it without overflow."""
+
+        nargs = 1
+
+        def fdiff(self, argindex: int = 1) -> sympy.Expr:
+            return self * (1 - self)
+
+    class softplus(sympy.Function):  # type: ignore[misc]
+        """log(1 + exp(a)), likewise."""
+
+        nargs = 1
+
+        def fdiff(self, argindex: int = 1) -> sympy.Expr:
+            return logistic(self.args[0])
+
+    own = {"logistic": logistic, "softplus": softplus}
+    return {name: own.get(name) or getattr(sympy, name) for name in FUNCTIONS}
+
+
+@lru_cache(maxsize=1)
+def _printer() -> Any:
+    import sympy
+    from sympy.printing.str import StrPrinter
+
+    allowed = {*FUNCTIONS, *GENERATED}
+
+    class TextPrinter(StrPrinter):  # type: ignore[misc]
+        def _print_Float(self, expr: sympy.Float) -> str:
+            return repr(float(expr))
+
+        def _print_Exp1(self, expr: sympy.Expr) -> str:
+            return "exp(1)"
+
+        def _print_Function(self, expr: sympy.Function) -> str:
+            name = expr.func.__name__.lower() if expr.func in (sympy.Abs, sympy.sign) else expr.func.__name__
+            if name not in allowed:
+                raise ExpressionError(f"{name}(…) appears in it or in its derivatives.")
+            return f"{name}({', '.join(map(self._print, expr.args))})"
+
+        _print_Abs = _print_Function
+
+        def emptyPrinter(self, expr: Any) -> str:
+            raise ExpressionError(f"{expr} appears in it or in its derivatives.")
+
+        _print_Infinity = _print_NegativeInfinity = _print_NaN = _print_ComplexInfinity = emptyPrinter
+        _print_ImaginaryUnit = _print_Piecewise = _print_Derivative = _print_Subs = emptyPrinter
+        _print_Relational = _print_Integral = _print_Sum = emptyPrinter
+
+    return TextPrinter()

@@ -1,0 +1,100 @@
+"""Scalar functions by name: activations σ(a), losses L(y, z), regularisers V(w), dissipations φ(t).
+
+Each is a preset name or a formula of :mod:`hamjl.expressions`; a user's own formula stands wherever a name does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hamjl.checks import number
+from hamjl.errors import ProblemError, unknown
+from hamjl.expressions import Program, check, program
+
+ACTIVATIONS = {
+    "tanh": "tanh(a)",
+    "logistic": "logistic(a)",
+    "softplus": "softplus(a)",
+    "identity": "a",
+    "sin": "sin(a)",
+    "arctan": "atan(a)",
+    "erf": "erf(a)",
+    "gaussian": "exp(-a**2)",
+}
+LOSSES = {
+    "squared_error": "(y - z)**2/2",
+    "log_cosh": "softplus(2*(y - z)) - (y - z) - softplus(0)",
+    "binary_cross_entropy": "softplus(y) - z*y",  # y is a logit
+    "none": "0",
+}
+SOFTMAX = "softmax_cross_entropy"  # not a sum over outputs, so the one loss that engines know by name
+REGULARIZERS = {
+    "quadratic": "w**2/2",
+    "pseudo_huber": "sqrt(1 + w**2) - 1",
+    "double_well": "(w**2 - 1)**2/4",
+    "none": "0",
+}
+
+
+def activation(value: Any) -> str:
+    """Return the checked name or formula of an activation σ(a)."""
+    return _resolve(value, ACTIVATIONS, ("a",), "activation")
+
+
+def loss(value: Any) -> str:
+    """Return the checked name or formula of a loss L(y, z), summed over the outputs."""
+    return SOFTMAX if value == SOFTMAX else _resolve(value, {**LOSSES, SOFTMAX: ""}, ("y", "z"), "loss")
+
+
+def regularizer(value: Any) -> str:
+    """Return the checked name or formula of a regulariser V(w), summed over the arcs."""
+    return _resolve(value, REGULARIZERS, ("w",), "regularizer")
+
+
+def dissipation(value: Any) -> str | float:
+    """Return a dissipation: the number θ of φ = e^{θt}, or the checked formula of φ(t)."""
+    if isinstance(value, str) or type(value).__module__.startswith("sympy"):
+        return check(value, ("t",), "dissipation φ")
+    return number(value, "dissipation θ (φ = exp(θ t))")
+
+
+def activation_program(value: str) -> Program:
+    """σ, σ' and σ'' as ``f``, ``df``, ``d2f``."""
+    return program(ACTIVATIONS.get(value, value), ("a",), {"f": "", "df": "a", "d2f": "aa"}, "activation")
+
+
+def loss_program(value: str) -> Program:
+    """L, ∂L/∂y, ∂²L/∂y² and ∂L/∂z as ``f``, ``df``, ``d2f``, ``dz``; none for the softmax loss."""
+    if value == SOFTMAX:
+        return Program(("y", "z"), (), ())
+    results = {"f": "", "df": "y", "d2f": "yy", "dz": "z"}
+    return program(LOSSES.get(value, value), ("y", "z"), results, "loss")
+
+
+def regularizer_program(value: str) -> Program:
+    """V, V' and V'' as ``f``, ``df``, ``d2f``."""
+    return program(REGULARIZERS.get(value, value), ("w",), {"f": "", "df": "w", "d2f": "ww"}, "regularizer")
+
+
+def dissipation_program(value: str | float) -> Program:
+    """φ, log φ and ρ = φ'/φ as ``f``, ``log``, ``rate``; ρ is all that the equations of motion need."""
+    import sympy
+
+    from hamjl.expressions import emit, to_sympy
+
+    t = sympy.Symbol("t", real=True)
+    phi = sympy.exp(sympy.Float(value) * t) if isinstance(value, float) else to_sympy(value)
+    if phi.is_number and not phi.is_positive:
+        raise ProblemError(f"dissipation φ must be positive, got {value!r}: use e.g. 'exp(t)' or a number θ.")
+    log_phi = sympy.expand_log(sympy.log(phi))
+    rate = sympy.simplify(sympy.diff(phi, t) / phi)
+    return emit(("t",), {"f": phi, "log": log_phi, "rate": rate}, f"dissipation {value!r}")
+
+
+def _resolve(value: Any, presets: dict[str, str], symbols: tuple[str, ...], what: str) -> str:
+    if isinstance(value, str):
+        if value in presets:
+            return value
+        if value.strip().replace("_", "").isalpha() and value.strip() not in (*symbols, "pi"):
+            raise ProblemError(unknown(f"{what} (neither a preset nor a formula in {', '.join(symbols)})", value, presets))
+    return check(value, symbols, what)

@@ -1,0 +1,118 @@
+"""The waist: one plain record of arrays, numbers and formulas, all that an engine ever sees of a problem.
+
+Nothing here knows of xarray, SciPy or Julia. An engine takes a `Lowered` record and returns a `Result`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamjl.expressions import Program
+from hamjl.piecewise import Piecewise
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+BOUND = 1e100  # a larger |value| counts as divergence: its square, in the energies, must still be a number
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkField:
+    """A network and its costs. State layout: x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc), one after the other.
+
+    ``inertia`` is m c, ``loss_scale`` c q and ``regularizer_scale`` c k of equation (8), with c replaced by 1 where the
+    objective is not scaled by velocity. ``signals`` hold (table, columns of u) and (table, columns of z).
+    """
+
+    inputs: int
+    neurons: int
+    source: Integers
+    target: Integers
+    outputs: Integers
+    velocity: Floats
+    activations: tuple[Program, ...]
+    activation_of: Integers
+    inertia: float
+    loss_scale: float
+    regularizer_scale: float
+    softmax: bool
+    loss: Program
+    regularizer: Program
+    dissipation: Program
+    input_signals: tuple[tuple[Piecewise, Integers], ...]
+    target_signals: tuple[tuple[Piecewise, Integers], ...]
+
+
+@dataclass(frozen=True)
+class LawCode:
+    """Signs of the law: x' and w' carry ``s``, p' carries ``costate_sign * s``, where s(t) = ±1 follows ``flip``."""
+
+    costate_sign: int = 1
+    flip: str = "none"  # none | step | periodic | track
+    frequency: float = 0.0
+    radius: float = 0.0
+    hysteresis: float = 0.0
+    limit: bool = False  # x and p_x at their equilibrium: the backprop limit (20)
+
+
+@dataclass(frozen=True)
+class MethodCode:
+    """Solver name with tolerances, or ``"Euler"`` with its step."""
+
+    name: str
+    step: float = 0.0
+    rtol: float = 0.0
+    atol: float = 0.0
+    max_steps: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A run: field, law, method, initial state, and when to save. With Euler ``save`` counts steps, else it is empty."""
+
+    field: NetworkField
+    law: LawCode
+    method: MethodCode
+    initial: Floats
+    span: tuple[float, float]
+    times: Floats
+    save: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What an engine returns: the rows finished, (row, state), the sign s at each, and how the run ended."""
+
+    states: Floats
+    signs: Floats
+    status: str  # a key of STATUS
+    message: str
+    reached: float  # time
+    statistics: dict[str, int | float | str]
+
+
+STATUS = {
+    "success": "the run reached the end of its span",
+    "diverged": "values left the range of numbers: try a smaller step, tighter tolerances or a stable law",
+    "max_steps": "the step limit was reached: raise max_steps, loosen rtol or use a stiff solver",
+    "step_too_small": "the solver could not meet the tolerances: loosen them or use a stiff solver such as BDF",
+    "no_fixed_point": "x = σ(a) has no reachable solution: the backprop limit needs a DAG or a contracting cycle",
+    "interrupted": "the run was interrupted",
+}
+
+
+Monitor = Callable[[float], None]  # called with the time reached
+
+
+class Engine(Protocol):
+    """What both engines are."""
+
+    name: str
+
+    def run(self, lowered: Lowered, monitor: Monitor) -> Result:
+        """Integrate; KeyboardInterrupt ends the run with status ``"interrupted"``."""

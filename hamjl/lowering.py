@@ -1,0 +1,119 @@
+"""From a problem, a law and a method to the plain record that engines read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hamjl import functions
+from hamjl.checks import count, increasing
+from hamjl.errors import ProblemError
+from hamjl.laws import BackpropLimit, CostateReversal, Law, SignFlip
+from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField
+from hamjl.methods import Adaptive, Euler, Method
+from hamjl.problem import STATE, Problem
+
+SAMPLES = 1001  # saved times when the user names none
+
+
+def lower(problem: Problem, law: Law, method: Method, times: Any = None) -> Lowered:
+    """Return the record of a run; see `hamjl.solve` for `times`."""
+    code = lower_law(law)
+    if isinstance(method, Adaptive) and code.flip == "step":
+        raise ProblemError(
+            "SignFlip(every_step=True) needs a fixed step, got an adaptive method: use Euler, or SignFlip(frequency=…)."
+        )
+    if isinstance(method, Adaptive) and code.flip == "track" and code.hysteresis == 0:
+        raise ProblemError(
+            "SignFlip(radius=…) needs hysteresis > 0 with an adaptive method, got 0: s would chatter for ever on the "
+            "ball's surface."
+        )
+    if isinstance(method, Euler):
+        save, grid = _steps(problem.span, method.step, times, even=code.flip == "step")
+        solver = MethodCode("Euler", step=method.step)
+    else:
+        assert isinstance(method, Adaptive)
+        save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
+        solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
+    state = problem.initial_state()
+    initial = np.concatenate([state[name] for name in STATE])
+    return Lowered(lower_field(problem), code, solver, initial, problem.span, grid, save)
+
+
+def lower_field(problem: Problem) -> NetworkField:
+    """The network and its costs as arrays, numbers and formulas."""
+    network, objective = problem.network, problem.objective
+    scale = float(network.velocity.mean()) if objective.scaled_by_velocity else 1.0
+    kinds = list(dict.fromkeys(network.activation))
+    position = {kind: k for k, kind in enumerate(kinds)}
+    return NetworkField(
+        inputs=len(network.inputs),
+        neurons=len(network.neurons),
+        source=network.source,
+        target=network.target,
+        outputs=network.output_index,
+        velocity=network.velocity,
+        activations=tuple(functions.activation_program(kind) for kind in kinds),
+        activation_of=np.array([position[kind] for kind in network.activation], dtype=np.int64),
+        inertia=objective.m * scale,
+        loss_scale=objective.loss_weight * scale,
+        regularizer_scale=objective.k * scale,
+        softmax=objective.loss == functions.SOFTMAX,
+        loss=functions.loss_program(objective.loss),
+        regularizer=functions.regularizer_program(objective.regularizer),
+        dissipation=functions.dissipation_program(objective.dissipation),
+        input_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("inputs")),
+        target_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("target")),
+    )
+
+
+def lower_law(law: Law) -> LawCode:
+    """The signs of a law as plain codes."""
+    match law:
+        case SignFlip(every_step=True):
+            return LawCode(flip="step")
+        case SignFlip(frequency=float() as frequency):
+            return LawCode(flip="periodic", frequency=frequency)
+        case SignFlip(radius=float() as radius, hysteresis=hysteresis):
+            return LawCode(flip="track", radius=radius, hysteresis=hysteresis)
+        case CostateReversal():
+            return LawCode(costate_sign=-1)
+        case BackpropLimit():
+            return LawCode(costate_sign=-1, limit=True)
+    return LawCode()
+
+
+def _times(span: tuple[float, float], times: Any) -> Floats:
+    if times is None or isinstance(times, int) or np.ndim(times) == 0:
+        return np.linspace(*span, count(SAMPLES if times is None else times, "times", least=2))
+    values = increasing(times, "times")
+    if values[0] < span[0] or values[-1] > span[1]:
+        raise ProblemError(
+            f"times must lie in the span {span[0]:g} to {span[1]:g}, got {values[0]:g} to {values[-1]:g}: cut them."
+        )
+    return values
+
+
+def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> tuple[Integers, Floats]:
+    start, stop = span
+    total = int(np.floor((stop - start) / step * (1 + 1e-12) + 1e-9))
+    if total < 1:
+        raise ProblemError(f"the step must fit into the span, got {step:g} for {stop - start:g}: make it smaller.")
+    if times is None or isinstance(times, int) or np.ndim(times) == 0:
+        samples = count(SAMPLES if times is None else times, "times", least=2)
+        stride = -(-total // (samples - 1))
+        if even and stride > 1:
+            stride += stride % 2  # sample one phase of the flip, else the alternation shows as noise
+        save = np.arange(0, total + 1, stride, dtype=np.int64)
+    else:
+        exact = (_times(span, times) - start) / step
+        save = np.rint(exact).astype(np.int64)
+        off = np.abs(exact - save) > 1e-6 * np.maximum(1.0, np.abs(exact) * 1e-6)
+        if off.any() or save[-1] > total or (np.diff(save) == 0).any():
+            k = int(np.argmax(off)) if off.any() else len(save) - 1
+            raise ProblemError(
+                f"with Euler, times must be whole steps of {step:g} from {start:g}, got {start + exact[k] * step:g}: "
+                f"the nearest is {start + min(int(save[k]), total) * step:g}."
+            )
+    return save, start + save * step

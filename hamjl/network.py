@@ -1,0 +1,385 @@
+"""The digraph: inputs, neurons and the arcs between them (THEORY §1, equation (7))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hamjl.checks import array, count, flag, keys, mapping, number
+from hamjl.errors import ProblemError, unknown
+from hamjl.functions import activation as check_activation
+
+if TYPE_CHECKING:
+    import networkx
+
+BIAS = "bias"  # the input that is constantly 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """An immutable digraph of inputs and neurons.
+
+    Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, equation (7), with j over its parents. Make one with
+    `from_arcs`, `layered`, `fully_connected`, `from_adjacency` or `from_networkx`.
+
+    Attributes
+    ----------
+    inputs, neurons, outputs : tuple of str
+        Names. Inputs have no parents; outputs are the neurons which the loss sees.
+    source, target : int arrays, (arc,)
+        ``source`` indexes ``inputs + neurons``, ``target`` indexes ``neurons``; arcs are sorted by target, then source.
+    activation : tuple of str, (neuron,)
+        Preset name or formula in ``a`` of each neuron.
+    velocity : float array, (neuron,)
+        c_i > 0, in 1/time.
+    """
+
+    inputs: tuple[str, ...]
+    neurons: tuple[str, ...]
+    outputs: tuple[str, ...]
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    activation: tuple[str, ...]
+    velocity: NDArray[np.float64]
+    _graph: dict[str, Any] = field(default_factory=dict)  # how it was built, for the recipe
+
+    # -- constructors ------------------------------------------------------------------------------------------------
+    @classmethod
+    def from_arcs(
+        cls,
+        arcs: Iterable[tuple[str, str]],
+        *,
+        inputs: Sequence[str] = (),
+        neurons: Sequence[str] | None = None,
+        outputs: Sequence[str] | int = 1,
+        activation: Any = "tanh",
+        velocity: Any = 1.0,
+    ) -> Network:
+        """Build a network from (source, target) pairs of names.
+
+        Parameters
+        ----------
+        arcs : iterable of (str, str)
+        inputs : sequence of str
+            Vertices without parents; one named ``"bias"`` is constantly 1.
+        neurons : sequence of str, optional
+            All other vertices, in order; by default those in `arcs`, in order of appearance.
+        outputs : sequence of str or int
+            Output neurons, or how many of the first neurons.
+        activation, velocity
+            One value for all neurons, a sequence of one each, or a mapping of neuron names (the others get ``"tanh"``
+            and 1).
+
+        Raises
+        ------
+        ProblemError
+            For unknown or repeated names, repeated arcs, arcs into an input, or an input that feeds nothing.
+        """
+        try:
+            pairs = [(str(j), str(i)) for j, i in arcs]
+        except (TypeError, ValueError):
+            raise ProblemError(
+                f"arcs must be (source, target) pairs of names, got {arcs!r:.80}: write e.g. [('u0', 'x0')]."
+            ) from None
+        ins = _names(inputs, "inputs")
+        if neurons is None:
+            neurons = list(dict.fromkeys(name for pair in pairs for name in pair if name not in ins))
+        outs = _names(neurons, "neurons")
+        position = {name: k for k, name in enumerate((*ins, *outs))}
+        for j, i in pairs:
+            for name in (j, i):
+                if name not in position:
+                    raise ProblemError(unknown(f"Both ends of arc {j!r} -> {i!r} must exist; a vertex", name, position))
+            if i in ins:
+                raise ProblemError(f"inputs have no parents, got the arc {j!r} -> {i!r}: make {i!r} a neuron.")
+        source = np.array([position[j] for j, _ in pairs], dtype=np.int64)
+        target = np.array([position[i] for _, i in pairs], dtype=np.int64) - len(ins)
+        graph = {"kind": "arcs", "inputs": list(ins), "neurons": list(outs), "arcs": [list(pair) for pair in pairs]}
+        return cls._make(ins, outs, outputs, source, target, activation, velocity, graph)
+
+    @classmethod
+    def fully_connected(
+        cls,
+        neurons: int,
+        *,
+        inputs: int = 0,
+        bias: bool = False,
+        self_loops: bool = False,
+        outputs: Sequence[str] | int = 1,
+        activation: Any = "tanh",
+        velocity: Any = 1.0,
+    ) -> Network:
+        """Every input and neuron feeds every neuron; neurons are ``x0, x1, …``, inputs ``u0, u1, …``."""
+        n, d = count(neurons, "neurons", least=1), count(inputs, "inputs")
+        names = (*(f"u{k}" for k in range(d)), *([BIAS] if flag(bias, "bias") else []))
+        matrix = np.ones((n, len(names) + n), dtype=bool)
+        if not flag(self_loops, "self_loops"):
+            matrix[np.arange(n), len(names) + np.arange(n)] = False
+        target, source = np.nonzero(matrix)
+        graph = {"kind": "fully_connected", "neurons": n, "inputs": d, "bias": bias, "self_loops": self_loops}
+        return cls._make(names, _numbered("x", n), outputs, source, target, activation, velocity, graph)
+
+    @classmethod
+    def layered(
+        cls, sizes: Sequence[int], *, bias: bool = False, activation: Any = "tanh", velocity: Any = 1.0
+    ) -> Network:
+        """A feed-forward network; ``sizes`` counts the inputs first and the outputs last, e.g. ``[2, 8, 1]``."""
+        try:
+            widths = [count(size, "a layer's size", least=1) for size in sizes]
+        except TypeError:
+            widths = []
+        if len(widths) < 2:
+            raise ProblemError(f"sizes must list at least inputs and outputs, got {sizes!r}: write e.g. [2, 8, 1].")
+        d, n = widths[0], sum(widths[1:])
+        names = (*_numbered("u", d), *([BIAS] if flag(bias, "bias") else []))
+        matrix = np.zeros((n, len(names) + n), dtype=bool)
+        matrix[:, d : len(names)] = True
+        row, column = 0, 0
+        for before, width in zip(widths, widths[1:], strict=False):
+            matrix[row : row + width, column : column + before] = True
+            column = len(names) + row
+            row += width
+        target, source = np.nonzero(matrix)
+        neurons = _numbered("x", n)
+        graph = {"kind": "layered", "sizes": widths, "bias": bias}
+        return cls._make(names, neurons, neurons[-widths[-1] :], source, target, activation, velocity, graph)
+
+    @classmethod
+    def from_adjacency(
+        cls, matrix: ArrayLike, *, outputs: Sequence[str] | int = 1, activation: Any = "tanh", velocity: Any = 1.0
+    ) -> Network:
+        """Build from a (neuron, input + neuron) matrix: entry (i, j) non-zero means an arc j -> i, as in w_ij."""
+        present = array(matrix, "adjacency matrix")
+        if present.ndim != 2 or present.shape[0] == 0 or present.shape[1] < present.shape[0]:
+            raise ProblemError(
+                "adjacency matrix must have a row per neuron and a column per input and neuron, inputs first, "
+                f"got shape {present.shape}: give n rows and d + n columns."
+            )
+        if not np.isfinite(present).all():
+            raise ProblemError("adjacency matrix must be finite, got NaN or infinity: use 0 for no arc.")
+        n, d = present.shape[0], present.shape[1] - present.shape[0]
+        target, source = np.nonzero(present)
+        inputs, neurons = _numbered("u", d), _numbered("x", n)
+        names = (*inputs, *neurons)
+        arcs = [[names[j], neurons[i]] for i, j in zip(target, source, strict=True)]
+        graph = {"kind": "arcs", "inputs": list(inputs), "neurons": list(neurons), "arcs": arcs}
+        return cls._make(inputs, neurons, outputs, source, target, activation, velocity, graph)
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: networkx.DiGraph,
+        *,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | int = 1,
+        activation: Any = "tanh",
+        velocity: Any = 1.0,
+    ) -> Network:
+        """Build from a directed networkx graph; nodes without predecessors are the inputs unless `inputs` names them."""
+        try:
+            directed = graph.is_directed()
+            arcs = [(str(j), str(i)) for j, i in graph.edges()]
+            nodes = {str(node): degree for node, degree in graph.in_degree()}
+        except (AttributeError, ValueError, TypeError):
+            directed = False
+        if not directed:
+            raise ProblemError(f"graph must be a networkx.DiGraph, got {type(graph).__name__}: direct its edges.")
+        ins = [name for name, degree in nodes.items() if degree == 0] if inputs is None else list(inputs)
+        neurons = [name for name in nodes if name not in ins]
+        return cls.from_arcs(
+            arcs, inputs=ins, neurons=neurons, outputs=outputs, activation=activation, velocity=velocity
+        )
+
+    @classmethod
+    def _make(
+        cls,
+        inputs: tuple[str, ...],
+        neurons: tuple[str, ...],
+        outputs: Sequence[str] | int,
+        source: NDArray[np.int64],
+        target: NDArray[np.int64],
+        activation: Any,
+        velocity: Any,
+        graph: dict[str, Any],
+    ) -> Network:
+        if not neurons:
+            raise ProblemError("a network must have at least one neuron, got none: add arcs or name the neurons.")
+        shared = sorted(set(inputs) & set(neurons))
+        if shared:
+            raise ProblemError(f"a vertex is an input or a neuron, got {shared[0]!r} as both: name it once.")
+        order = np.lexsort((source, target))
+        source, target = source[order].astype(np.int64), target[order].astype(np.int64)
+        vertices = (*inputs, *neurons)
+        twice = np.nonzero((np.diff(source) == 0) & (np.diff(target) == 0))[0]
+        if twice.size:
+            j, i = vertices[source[twice[0]]], neurons[target[twice[0]]]
+            raise ProblemError(f"an arc may appear once, got {j!r} -> {i!r} twice: remove one.")
+        for k, name in enumerate(inputs):
+            if not (source == k).any():
+                raise ProblemError(f"every input must feed a neuron, got {name!r} with no arc: remove it or add one.")
+        c = _per_neuron(velocity, neurons, "velocity", 1.0)
+        values = np.array([number(value, "velocity", positive=True) for value in c])
+        sigma = tuple(check_activation(value) for value in _per_neuron(activation, neurons, "activation", "tanh"))
+        for values_ in (source, target, values):
+            values_.setflags(write=False)
+        return cls(inputs, neurons, _outputs(outputs, neurons), source, target, sigma, values, graph)
+
+    # -- properties --------------------------------------------------------------------------------------------------
+    @property
+    def vertices(self) -> tuple[str, ...]:
+        """Names of inputs, then neurons: what ``source`` indexes."""
+        return (*self.inputs, *self.neurons)
+
+    @property
+    def arcs(self) -> tuple[str, ...]:
+        """Labels ``"source->target"``, (arc,)."""
+        vertices = self.vertices
+        return tuple(f"{vertices[j]}->{self.neurons[i]}" for j, i in zip(self.source, self.target, strict=True))
+
+    @property
+    def output_index(self) -> NDArray[np.int64]:
+        """Positions of the outputs among the neurons, (output,)."""
+        return np.array([self.neurons.index(name) for name in self.outputs], dtype=np.int64)
+
+    @property
+    def is_acyclic(self) -> bool:
+        """Whether the neurons form a DAG (a self-loop is a cycle)."""
+        return depths(len(self.inputs), len(self.neurons), self.source, self.target) is not None
+
+    def matrix(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Spread arc values (…, arc) over a (…, neuron, input + neuron) matrix, zero where there is no arc."""
+        values = np.asarray(values, dtype=np.float64)
+        result = np.zeros((*values.shape[:-1], len(self.neurons), len(self.vertices)))
+        result[..., self.target, self.source] = values
+        return result
+
+    def arc_values(self, matrix: ArrayLike) -> NDArray[np.float64]:
+        """Collect the arcs' entries (…, arc) of a (…, neuron, input + neuron) matrix: the inverse of `matrix`."""
+        values = array(matrix, "weight matrix")
+        if values.shape[-2:] != (len(self.neurons), len(self.vertices)):
+            raise ProblemError(
+                f"weight matrix must have shape {(len(self.neurons), len(self.vertices))}, got {values.shape}: "
+                "rows are neurons, columns inputs then neurons."
+            )
+        return values[..., self.target, self.source]
+
+    def __repr__(self) -> str:
+        return (
+            f"Network({len(self.inputs)} inputs, {len(self.neurons)} neurons, {len(self.source)} arcs, "
+            f"outputs={list(self.outputs)!r:.60})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Network):
+            return NotImplemented
+        same = (self.inputs, self.neurons, self.outputs, self.activation) == (
+            other.inputs,
+            other.neurons,
+            other.outputs,
+            other.activation,
+        )
+        pairs = ((self.source, other.source), (self.target, other.target), (self.velocity, other.velocity))
+        return same and all(np.array_equal(a, b) for a, b in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- declarative form --------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form read by `from_dict`."""
+        spec = dict(self._graph)
+        if spec["kind"] != "layered":
+            spec["outputs"] = list(self.outputs)
+        spec["activation"] = _compact(self.activation)
+        spec["velocity"] = _compact(self.velocity.tolist())
+        return spec
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any]) -> Network:
+        """Build from a plain table with ``kind`` = ``"fully_connected"``, ``"layered"`` or ``"arcs"``."""
+        table = mapping(spec, "network")
+        kind = table.pop("kind", None)
+        builders: dict[str, tuple[Any, tuple[str, ...], str]] = {
+            "fully_connected": (cls.fully_connected, ("neurons", "inputs", "bias", "self_loops", "outputs"), "neurons"),
+            "layered": (cls.layered, ("sizes", "bias"), "sizes"),
+            "arcs": (cls.from_arcs, ("arcs", "inputs", "neurons", "outputs"), "arcs"),
+        }
+        if kind not in builders:
+            raise ProblemError(unknown("network kind", kind, builders))
+        build, known, first = builders[kind]
+        keys(table, f"network of kind {kind!r}", (*known, "activation", "velocity"))
+        if first not in table:
+            raise ProblemError(f"a network of kind {kind!r} needs {first!r}, got {sorted(table)}: add it.")
+        result: Network = build(table.pop(first), **table)
+        return result
+
+
+def depths(
+    n_inputs: int, n_neurons: int, source: NDArray[np.int64], target: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Longest path from an input or parentless neuron to each neuron, (neuron,); None if there is a cycle."""
+    inner = source >= n_inputs
+    parent, child = source[inner] - n_inputs, target[inner]
+    waiting = np.bincount(child, minlength=n_neurons)
+    depth = np.zeros(n_neurons, dtype=np.int64)
+    order = np.argsort(parent, kind="stable")
+    start = np.searchsorted(parent[order], np.arange(n_neurons + 1))
+    ready = list(np.nonzero(waiting == 0)[0])
+    done = 0
+    while ready:
+        j = ready.pop()
+        done += 1
+        for i in child[order[start[j] : start[j + 1]]]:
+            depth[i] = max(depth[i], depth[j] + 1)
+            waiting[i] -= 1
+            if waiting[i] == 0:
+                ready.append(i)
+    return depth if done == n_neurons else None
+
+
+def _numbered(letter: str, n: int) -> tuple[str, ...]:
+    return tuple(f"{letter}{k}" for k in range(n))
+
+
+def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable) or not all(isinstance(v, str) and v for v in values):
+        raise ProblemError(f"{what} must be a list of names, got {values!r:.80}: write e.g. ['x0', 'x1'].")
+    names = tuple(values)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ProblemError(f"{what} must have different names, got {twice!r} twice: rename one.")
+    return names
+
+
+def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(outputs, int) and not isinstance(outputs, bool):
+        if not 1 <= outputs <= len(neurons):
+            raise ProblemError(f"outputs must be between 1 and {len(neurons)} neurons, got {outputs}: change it.")
+        return neurons[:outputs]
+    names = _names(outputs, "outputs")
+    for name in names:
+        if name not in neurons:
+            raise ProblemError(unknown("An output must be a neuron and", name, neurons))
+    if not names:
+        raise ProblemError("outputs must name at least one neuron, got none: name the neurons that the loss sees.")
+    return names
+
+
+def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in neurons:
+                raise ProblemError(unknown(f"A neuron given a {what}", name, neurons))
+        return [value.get(name, default) for name in neurons]
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) and np.ndim(value) > 0:
+        if len(value) != len(neurons):
+            raise ProblemError(f"{what} must have one value per neuron ({len(neurons)}), got {len(value)}: match them.")
+        return list(value)
+    return [value] * len(neurons)
+
+
+def _compact(values: Sequence[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else list(values)

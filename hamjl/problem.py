@@ -1,0 +1,296 @@
+"""A learning problem: network, objective, inputs, targets, span of time and initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hamjl import signals
+from hamjl.checks import count, finite, keys, mapping, number
+from hamjl.errors import ProblemError, unknown
+from hamjl.network import BIAS, Network
+from hamjl.objective import Objective
+from hamjl.signals import Signal
+
+STATE = ("x", "w", "p_x", "p_w")
+_DRAWS = {"uniform": {"uniform": [0.0, 1.0]}, "zeros": 0.0}
+
+Assigned = Signal | dict[str, Signal]
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Problem:
+    """What is to be learnt, over which time, from where.
+
+    Parameters
+    ----------
+    network : Network
+    objective : Objective
+    inputs, target : optional
+        The functions u(t) of the inputs and z(t) of the outputs: a `Signal`, an ``xarray.DataArray`` on ``time`` (and
+        one more dimension for the channels), a number, or a mapping from names to any of these. An input called
+        ``"bias"`` is 1 by itself. An output without a target, or where the target is NaN, is not supervised.
+    span : (float, float)
+        Start and end time; signals must cover it.
+    initial : str, mapping or xarray.Dataset
+        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0) to
+        a number, an array, ``{"uniform": [low, high]}`` or ``{"normal": [mean, std]}``; or one time of a trajectory.
+        Costates are those divided by φ.
+    seed : int
+        Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.
+
+    Raises
+    ------
+    ProblemError
+        For anything that does not fit together.
+    """
+
+    network: Network
+    objective: Objective
+    inputs: Assigned
+    target: Assigned
+    span: tuple[float, float]
+    initial: dict[str, Any]
+    seed: int
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        *,
+        span: tuple[float, float],
+        inputs: Any = None,
+        target: Any = None,
+        initial: Any = "uniform",
+        seed: int = 0,
+    ) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        if not isinstance(network, Network):
+            raise ProblemError(f"network must be a hamjl.Network, got {type(network).__name__}: build one.")
+        if not isinstance(objective, Objective):
+            raise ProblemError(f"objective must be a hamjl.Objective, got {type(objective).__name__}: build one.")
+        put("network", network)
+        put("objective", objective)
+        put("span", _span(span))
+        put("inputs", self._assign(inputs, tuple(name for name in network.inputs), "inputs"))
+        put("target", self._assign(target, network.outputs, "target"))
+        put("seed", count(seed, "seed"))
+        put("initial", self._initial(initial))
+        self._check_signals()
+        self._check_dissipation()
+        self.initial_state()
+
+    def initial_state(self) -> dict[str, NDArray[np.float64]]:
+        """Draw or copy x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc) at the start."""
+        rng = np.random.default_rng(self.seed)
+        sizes = dict.fromkeys(("x", "p_x"), len(self.network.neurons))
+        sizes |= dict.fromkeys(("w", "p_w"), len(self.network.source))
+        return {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+
+    def signal_table(self, what: str) -> list[tuple[Signal, NDArray[np.int64]]]:
+        """(signal, columns) pairs of ``"inputs"`` or ``"target"``, the bias included."""
+        names = self.network.inputs if what == "inputs" else self.network.outputs
+        given: Assigned = getattr(self, what)
+        if isinstance(given, Signal):
+            free = [k for k, name in enumerate(names) if name != BIAS or given.table.channels == len(names)]
+            pairs = [(given, np.array(free, dtype=np.int64))]
+        else:
+            pairs = [(signal, np.array([names.index(name)], dtype=np.int64)) for name, signal in given.items()]
+        taken = {int(k) for _, columns in pairs for k in columns}
+        if what == "inputs" and BIAS in names and names.index(BIAS) not in taken:
+            pairs.append((signals.constant(1.0), np.array([names.index(BIAS)], dtype=np.int64)))
+        return pairs
+
+    def __repr__(self) -> str:
+        return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
+
+    # -- declarative form --------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form read by `from_dict`: tables, text and numbers, with arrays and DataArrays as leaves."""
+
+        def plain(given: Assigned) -> dict[str, Any]:
+            return given.spec if isinstance(given, Signal) else {name: signal.spec for name, signal in given.items()}
+
+        return {
+            "span": list(self.span),
+            "seed": self.seed,
+            "network": self.network.to_dict(),
+            "objective": self.objective.to_dict(),
+            "inputs": plain(self.inputs),
+            "target": plain(self.target),
+            "initial": dict(self.initial),
+        }
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> Problem:
+        """Build a problem from its plain form; files named in it are looked up in `folder`."""
+        table = mapping(spec, "problem")
+        keys(table, "a problem", ("network", "objective", "inputs", "target", "span", "initial", "seed"))
+        for name in ("network", "span"):
+            if name not in table:
+                raise ProblemError(f"a problem needs {name!r}, got {sorted(table)}: add it.")
+
+        def assigned(name: str) -> Any:
+            value = table.get(name)
+            if not isinstance(value, Mapping):
+                return value
+            if isinstance(value.get("kind"), str):
+                return signals.from_dict(value, folder)
+            return {
+                key: signals.from_dict(part, folder) if isinstance(part, Mapping) else part
+                for key, part in mapping(value, name).items()
+            }
+
+        return cls(
+            Network.from_dict(table["network"]),
+            Objective.from_dict(table.get("objective", {})),
+            span=table["span"],
+            inputs=assigned("inputs"),
+            target=assigned("target"),
+            initial=table.get("initial", "uniform"),
+            seed=table.get("seed", 0),
+        )
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+    def _assign(self, value: Any, names: tuple[str, ...], what: str) -> Assigned:
+        if value is None:
+            value = {}
+        if isinstance(value, Mapping):
+            for name in value:
+                if name not in names:
+                    raise ProblemError(unknown(f"A name of {what}", name, names))
+            result = {str(name): _one(part, f"{what} {name!r}") for name, part in value.items()}
+            for name, signal in result.items():
+                if signal.table.channels != 1:
+                    raise ProblemError(
+                        f"{what} {name!r} must have one channel, got {signal.table.channels}: select one, or give one "
+                        f"array for all {what}."
+                    )
+            return result
+        signal = _one(value, what)
+        wanted = tuple(name for name in names if what == "target" or name != BIAS)
+        if signal.table.channels == len(names):
+            wanted = names
+        if signal.table.channels != len(wanted):
+            raise ProblemError(
+                f"{what} must have one channel each for {', '.join(wanted) or 'no vertex'}, got "
+                f"{signal.table.channels} channel(s): match them, or give a mapping from names to signals."
+            )
+        if signal.channels and len(wanted) > 1 and set(signal.channels) == set(wanted):
+            data = signal.spec["data"]
+            ordered = data.sel({next(dim for dim in data.dims if dim != "time"): list(wanted)})
+            return signals.series(ordered, signal.spec["interpolation"])
+        if signal.channels and len(wanted) > 1 and set(signal.channels) & set(wanted):
+            stray = sorted(set(signal.channels) - set(wanted))[0]
+            raise ProblemError(unknown(f"A channel of {what}", stray, wanted))
+        return signal
+
+    def _check_signals(self) -> None:
+        for what in ("inputs", "target"):
+            names = self.network.inputs if what == "inputs" else self.network.outputs
+            pairs = self.signal_table(what)
+            for signal, columns in pairs:
+                label = ", ".join(names[k] for k in columns)
+                low, high = signal.domain
+                if low > self.span[0] or high < self.span[1]:
+                    raise ProblemError(
+                        f"{what} must cover the span {self.span[0]:g} to {self.span[1]:g}, got a signal for {label} "
+                        f"from {low:g} to {high:g}: shorten the span or extend the data."
+                    )
+                if what == "inputs":
+                    start, stop = self.span
+                    first, last = signal.table.piece(np.array([start, np.nextafter(stop, start)]))
+                    if np.isnan(signal.table.poly[:, first : last + 1]).any():
+                        raise ProblemError(f"inputs must not be NaN, got NaN for {label}: fill the gaps first.")
+            if what == "inputs":
+                missing = [k for k in range(len(names)) if all(k not in columns for _, columns in pairs)]
+                if missing:
+                    raise ProblemError(
+                        f"every input needs a signal, got none for {names[missing[0]]!r}: give inputs={{…}}."
+                    )
+
+    def _check_dissipation(self) -> None:
+        phi = self.objective.dissipation
+        if isinstance(phi, float):
+            return
+        from hamjl.codegen import compile_program
+        from hamjl.functions import dissipation_program
+
+        with np.errstate(all="ignore"):
+            t = np.linspace(*self.span, 1001)
+            values = compile_program(dissipation_program(phi), ["f", "rate"])(t)
+            value, rate = (v * np.ones_like(t) for v in values)
+        bad = ~(value > 0) | ~np.isfinite(value) | ~np.isfinite(rate)
+        if bad.any():
+            k = int(np.argmax(bad))
+            raise ProblemError(
+                f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
+                f"{phi!r}: change it or the span (a number θ gives exp(θ t), safe at any length)."
+            )
+
+    def _initial(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, str):
+            if value not in _DRAWS:
+                raise ProblemError(unknown("initial", value, _DRAWS))
+            return {"x": _DRAWS[value], "w": _DRAWS[value]}
+        if isinstance(value, xr.Dataset):
+            missing = [name for name in STATE if name not in value or value[name].ndim != 1]
+            if missing:
+                raise ProblemError(
+                    f"an initial Dataset must hold x, w, p_x and p_w at one time, got {dict(value.sizes)}: select one, "
+                    "e.g. trajectory.isel(time=-1)."
+                )
+            return {name: finite(value[name].values, name) for name in STATE}
+        if not isinstance(value, Mapping):
+            raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {value!r:.60}: see Problem.")
+        table = mapping(value, "initial")
+        keys(table, "initial", STATE)
+        return {name: finite(v, name) if isinstance(v, list | tuple | xr.DataArray) else v for name, v in table.items()}
+
+
+def _one(value: Any, what: str) -> Signal:
+    if isinstance(value, Signal):
+        return value
+    if isinstance(value, xr.DataArray):
+        return signals.series(value)
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return signals.constant(float(value))
+    raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {value!r:.60}: convert it.")
+
+
+def _span(value: Any) -> tuple[float, float]:
+    try:
+        start, stop = value
+    except (TypeError, ValueError):
+        raise ProblemError(f"span must be a start and an end time, got {value!r:.60}: write e.g. (0, 10).") from None
+    start, stop = number(start, "start of the span"), number(stop, "end of the span")
+    if stop <= start:
+        raise ProblemError(f"span must end after its start, got {start:g} to {stop:g}: swap or change them.")
+    return start, stop
+
+
+def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray[np.float64]:
+    if isinstance(value, Mapping):
+        if len(value) != 1 or next(iter(value)) not in ("uniform", "normal"):
+            raise ProblemError(
+                f"initial {name} drawn at random must be {{'uniform': [low, high]}} or {{'normal': [mean, std]}}, "
+                f"got {dict(value)!r:.60}: write one of them."
+            )
+        kind, pair = next(iter(value.items()))
+        limits = finite(pair, f"the two numbers of {kind} {name}")
+        if limits.shape != (2,) or (kind == "normal" and limits[1] < 0) or (kind == "uniform" and limits[1] < limits[0]):
+            raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {pair!r:.60}: change it.")
+        drawn: NDArray[np.float64] = getattr(rng, kind)(limits[0], limits[1], size)
+        return drawn
+    values = finite(value, f"initial {name}")
+    if values.shape not in ((), (size,)):
+        raise ProblemError(f"initial {name} must be a number or have shape ({size},), got {values.shape}: reshape it.")
+    return np.broadcast_to(values, (size,)).astype(np.float64)
