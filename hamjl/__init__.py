@@ -13,6 +13,7 @@ from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.signals import Signal
 from hamjl.solve import run, solve
+from hamjl.symbolic import SymbolicSystem
 
 __version__ = _version("hamjl")
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunWarning",
     "SignFlip",
     "Signal",
+    "SymbolicSystem",
     "TrajectoryAccessor",
     "run",
     "signals",

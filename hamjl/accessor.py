@@ -15,7 +15,8 @@ from hamjl.lowered import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hamjl.dynamics import NetworkDynamics
+    from hamjl.dynamics import FullDynamics
+    from hamjl.problem import Problem
     from hamjl.recipe import Recipe
 
 
@@ -38,20 +39,28 @@ class TrajectoryAccessor:
     # -- analyses ----------------------------------------------------------------------------------------------------
     def weights(self) -> xr.DataArray:
         """The weights w_ij as a matrix, (time, target, source), zero where there is no arc."""
-        network = self.recipe.problem.network
+        network = self._network_problem.network
         values = network.matrix(self._ds.w.transpose(..., "arc").values)
         dims = tuple(dim for dim in self._ds.w.dims if dim != "arc")
         return xr.DataArray(
             values,
             dims=(*dims, "target", "source"),
-            coords={**{d: self._ds[d] for d in dims}, "target": list(network.neurons), "source": list(network.vertices)},
+            coords={
+                **{d: self._ds[d] for d in dims},
+                "target": list(network.neurons),
+                "source": list(network.vertices),
+            },
             name="weights",
             attrs=self._ds.w.attrs,
         )
 
     def normalized_costate(self) -> xr.DataArray:
         """λ_i = σ'(a_i) p_x^i/φ, equation (15), (time, neuron): the error signal that backpropagation calls delta."""
+        from hamjl.dynamics.network import NetworkDynamics
+
+        self._network_problem  # noqa: B018  (refuses other problems)
         dynamics, y = self._dynamics, self._states
+        assert isinstance(dynamics, NetworkDynamics)
         values = dynamics.normalized_costate(y, dynamics.drive(self._time))
         attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
         return xr.DataArray(values, dims=("time", "neuron"), coords=self._ds.p_x.coords, name="lambda", attrs=attrs)
@@ -125,17 +134,17 @@ class TrajectoryAccessor:
             residual = dynamics.equilibrium_residual(left[1], dynamics.drive(left[0]), residual)
         residual = np.where(whole[:, None], residual, np.nan)
         padded = np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
-        parts = zip(("x", "w", "p_x", "p_w"), dynamics.split(padded), strict=True)
+        parts = zip(dynamics.parts, dynamics.split(padded), strict=True)
         return xr.Dataset(
             {
                 name: (
-                    self._ds[name].dims,
+                    self._dims(name),
                     values,
                     {"long_name": f"residual of {name}'", "units": f"{self._ds[name].attrs.get('units', '1')}/time"},
                 )
                 for name, values in parts
             },
-            {name: self._ds[name] for name in ("time", "neuron", "arc")},
+            {name: self._ds[name] for name in ("time", *(dims[1] for dims in map(self._dims, dynamics.parts)))},
         )
 
     # -- plots -------------------------------------------------------------------------------------------------------
@@ -165,11 +174,23 @@ class TrajectoryAccessor:
 
     # -- plain arrays ------------------------------------------------------------------------------------------------
     @cached_property
-    def _dynamics(self) -> NetworkDynamics:
-        from hamjl.dynamics import NetworkDynamics
+    def _dynamics(self) -> FullDynamics:
+        from hamjl.dynamics import full_dynamics_of
         from hamjl.lowering import lower_field, lower_law
 
-        return NetworkDynamics(lower_field(self.recipe.problem), lower_law(self.recipe.law))
+        return full_dynamics_of(lower_field(self.recipe.problem), lower_law(self.recipe.law))
+
+    def _dims(self, name: str) -> tuple[str, ...]:
+        return tuple(map(str, self._ds[name].dims))
+
+    @property
+    def _network_problem(self) -> Problem:
+        from hamjl.problem import Problem
+
+        problem = self.recipe.problem
+        if not isinstance(problem, Problem):
+            raise ProblemError("this analysis is for networks, got the trajectory of a SymbolicSystem.")
+        return problem
 
     @property
     def _time(self) -> Floats:
@@ -185,7 +206,7 @@ class TrajectoryAccessor:
 
     @property
     def _states(self) -> Floats:
-        return np.concatenate([self._ds[name].transpose("time", ...).values for name in ("x", "w", "p_x", "p_w")], axis=1)
+        return np.concatenate([self._ds[name].transpose("time", ...).values for name in self._dynamics.parts], axis=1)
 
     def _intervals(self) -> tuple[Any, Any, Any, Any]:
         """Per sampling interval: (time, state, sign) at left, right and middle, and whether nothing jumps within it."""

@@ -40,7 +40,7 @@ def flag(value: Any, what: str) -> bool:
     raise ProblemError(f"{what} must be true or false, got {value!r}: change it.")
 
 
-def array(value: ArrayLike, what: str) -> NDArray[np.float64]:
+def array(value: ArrayLike, what: str) -> NDArray[np.floating]:
     """Return a new float array; NaN is let through, text and ragged lists are not."""
     try:
         if np.iscomplexobj(value):
@@ -50,7 +50,7 @@ def array(value: ArrayLike, what: str) -> NDArray[np.float64]:
         raise ProblemError(f"{what} must be an array of real numbers, got {value!r:.80}: convert it.") from None
 
 
-def finite(value: ArrayLike, what: str) -> NDArray[np.float64]:
+def finite(value: ArrayLike, what: str) -> NDArray[np.floating]:
     """Return a new float array without NaN or infinity."""
     result = array(value, what)
     if not np.isfinite(result).all():
@@ -59,7 +59,7 @@ def finite(value: ArrayLike, what: str) -> NDArray[np.float64]:
     return result
 
 
-def increasing(value: ArrayLike, what: str) -> NDArray[np.float64]:
+def increasing(value: ArrayLike, what: str) -> NDArray[np.floating]:
     """Return a new one-dimensional, strictly increasing, finite float array of at least one element."""
     result = finite(value, what)
     if result.ndim != 1 or result.size == 0:

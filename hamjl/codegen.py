@@ -26,7 +26,7 @@ def _compile(program: Program) -> Callable[..., tuple[Any, ...]]:
     lines += [f"    return ({''.join(formula + ', ' for _, formula in program.results)})"]
     namespace: dict[str, Any] = {"__builtins__": {}, **_functions()}
     exec("\n".join(lines), namespace)  # the text was printed from a checked expression, never taken from a user
-    return namespace["function"]  # type: ignore[no-any-return]
+    return namespace["function"]
 
 
 @lru_cache(maxsize=1)

@@ -96,5 +96,7 @@ def _resolve(value: Any, presets: dict[str, str], symbols: tuple[str, ...], what
         if value in presets:
             return value
         if value.strip().replace("_", "").isalpha() and value.strip() not in (*symbols, "pi"):
-            raise ProblemError(unknown(f"{what} (neither a preset nor a formula in {', '.join(symbols)})", value, presets))
+            raise ProblemError(
+                unknown(f"{what} (neither a preset nor a formula in {', '.join(symbols)})", value, presets)
+            )
     return check(value, symbols, what)

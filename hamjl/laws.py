@@ -90,7 +90,9 @@ def law(value: Any) -> Law:
         return value
     table = {"name": value} if isinstance(value, str) else mapping(value, "law") if isinstance(value, Mapping) else None
     if table is None:
-        raise ProblemError(f"law must be one of hamjl's laws or a name, got {value!r:.60}: write e.g. CostateReversal().")
+        raise ProblemError(
+            f"law must be one of hamjl's laws or a name, got {value!r:.60}: write e.g. CostateReversal()."
+        )
     name = table.pop("name", None)
     if name not in _LAWS:
         raise ProblemError(unknown("law", name, _LAWS))

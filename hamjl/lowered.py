@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hamjl.expressions import Program
 from hamjl.piecewise import Piecewise
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
 
 BOUND = 1e100  # a larger |value| counts as divergence: its square, in the energies, must still be a number
@@ -48,6 +48,22 @@ class NetworkField:
     target_signals: tuple[tuple[Piecewise, Integers], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class SymbolicField:
+    """A small system of formulas. State layout: x (state), p_x/φ (state).
+
+    ``program`` takes (x, p, signals, t) and gives, for h = H/φ at the optimal control: ``h``, ``cost``, ``v_k``,
+    ``h_p_k``, ``h_x_k``, ``h_u_k`` (by the signals), ``h_t``, and ``j_i_k``, the derivative of (h_p, -h_x) by (x, p).
+    Each table of ``signals`` has one channel.
+    """
+
+    states: int
+    controls: int
+    program: Program
+    dissipation: Program
+    signals: tuple[Piecewise, ...]
+
+
 @dataclass(frozen=True)
 class LawCode:
     """Signs of the law: x' and w' carry ``s``, p' carries ``costate_sign * s``, where s(t) = ±1 follows ``flip``."""
@@ -75,7 +91,7 @@ class MethodCode:
 class Lowered:
     """A run: field, law, method, initial state, and when to save. With Euler ``save`` counts steps, else it is empty."""
 
-    field: NetworkField
+    field: NetworkField | SymbolicField
     law: LawCode
     method: MethodCode
     initial: Floats

@@ -10,14 +10,15 @@ from hamjl import functions
 from hamjl.checks import count, increasing
 from hamjl.errors import ProblemError
 from hamjl.laws import BackpropLimit, CostateReversal, Law, SignFlip
-from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField
+from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
 from hamjl.methods import Adaptive, Euler, Method
-from hamjl.problem import STATE, Problem
+from hamjl.problem import Problem
+from hamjl.symbolic import SymbolicSystem
 
 SAMPLES = 1001  # saved times when the user names none
 
 
-def lower(problem: Problem, law: Law, method: Method, times: Any = None) -> Lowered:
+def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Lowered:
     """Return the record of a run; see `hamjl.solve` for `times`."""
     code = lower_law(law)
     if isinstance(method, Adaptive) and code.flip == "step":
@@ -36,13 +37,27 @@ def lower(problem: Problem, law: Law, method: Method, times: Any = None) -> Lowe
         assert isinstance(method, Adaptive)
         save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
-    state = problem.initial_state()
-    initial = np.concatenate([state[name] for name in STATE])
-    return Lowered(lower_field(problem), code, solver, initial, problem.span, grid, save)
+    if code.limit and isinstance(problem, SymbolicSystem):
+        raise ProblemError("BackpropLimit is defined for networks, got a SymbolicSystem: use CostateReversal.")
+    return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save)
 
 
-def lower_field(problem: Problem) -> NetworkField:
-    """The network and its costs as arrays, numbers and formulas."""
+def lower_field(problem: Problem | SymbolicSystem) -> NetworkField | SymbolicField:
+    """The problem's equations and costs as arrays, numbers and formulas."""
+    return _lower_system(problem) if isinstance(problem, SymbolicSystem) else _lower_network(problem)
+
+
+def _lower_system(system: SymbolicSystem) -> SymbolicField:
+    return SymbolicField(
+        states=len(system.states),
+        controls=len(system.controls),
+        program=system.program(),
+        dissipation=functions.dissipation_program(system.dissipation),
+        signals=tuple(signal.table for signal in system.signals.values()),
+    )
+
+
+def _lower_network(problem: Problem) -> NetworkField:
     network, objective = problem.network, problem.objective
     scale = float(network.velocity.mean()) if objective.scaled_by_velocity else 1.0
     kinds = list(dict.fromkeys(network.activation))

@@ -44,7 +44,7 @@ class Network:
     source: NDArray[np.int64]
     target: NDArray[np.int64]
     activation: tuple[str, ...]
-    velocity: NDArray[np.float64]
+    velocity: NDArray[np.floating]
     _graph: dict[str, Any] = field(default_factory=dict)  # how it was built, for the recipe
 
     # -- constructors ------------------------------------------------------------------------------------------------
@@ -250,14 +250,14 @@ class Network:
         """Whether the neurons form a DAG (a self-loop is a cycle)."""
         return depths(len(self.inputs), len(self.neurons), self.source, self.target) is not None
 
-    def matrix(self, values: ArrayLike) -> NDArray[np.float64]:
+    def matrix(self, values: ArrayLike) -> NDArray[np.floating]:
         """Spread arc values (…, arc) over a (…, neuron, input + neuron) matrix, zero where there is no arc."""
         values = np.asarray(values, dtype=np.float64)
         result = np.zeros((*values.shape[:-1], len(self.neurons), len(self.vertices)))
         result[..., self.target, self.source] = values
         return result
 
-    def arc_values(self, matrix: ArrayLike) -> NDArray[np.float64]:
+    def arc_values(self, matrix: ArrayLike) -> NDArray[np.floating]:
         """Collect the arcs' entries (…, arc) of a (…, neuron, input + neuron) matrix: the inverse of `matrix`."""
         values = array(matrix, "weight matrix")
         if values.shape[-2:] != (len(self.neurons), len(self.vertices)):

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hamjl import signals
+from hamjl import functions, signals
 from hamjl.checks import count, finite, keys, mapping, number
+from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, unknown
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
@@ -79,21 +80,25 @@ class Problem:
             raise ProblemError(f"objective must be a hamjl.Objective, got {type(objective).__name__}: build one.")
         put("network", network)
         put("objective", objective)
-        put("span", _span(span))
+        put("span", check_span(span))
         put("inputs", self._assign(inputs, tuple(name for name in network.inputs), "inputs"))
         put("target", self._assign(target, network.outputs, "target"))
         put("seed", count(seed, "seed"))
         put("initial", self._initial(initial))
         self._check_signals()
-        self._check_dissipation()
+        check_dissipation(objective.dissipation, self.span)
         self.initial_state()
 
-    def initial_state(self) -> dict[str, NDArray[np.float64]]:
+    def initial_state(self) -> dict[str, NDArray[np.floating]]:
         """Draw or copy x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc) at the start."""
         rng = np.random.default_rng(self.seed)
         sizes = dict.fromkeys(("x", "p_x"), len(self.network.neurons))
         sizes |= dict.fromkeys(("w", "p_w"), len(self.network.source))
         return {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+
+    def initial_vector(self) -> NDArray[np.floating]:
+        """The initial state as one vector: x, w, p_x/φ, p_w/φ."""
+        return np.concatenate(list(self.initial_state().values()))
 
     def signal_table(self, what: str) -> list[tuple[Signal, NDArray[np.int64]]]:
         """(signal, columns) pairs of ``"inputs"`` or ``"target"``, the bias included."""
@@ -167,7 +172,7 @@ class Problem:
             for name in value:
                 if name not in names:
                     raise ProblemError(unknown(f"A name of {what}", name, names))
-            result = {str(name): _one(part, f"{what} {name!r}") for name, part in value.items()}
+            result = {str(name): one_signal(part, f"{what} {name!r}") for name, part in value.items()}
             for name, signal in result.items():
                 if signal.table.channels != 1:
                     raise ProblemError(
@@ -175,7 +180,7 @@ class Problem:
                         f"array for all {what}."
                     )
             return result
-        signal = _one(value, what)
+        signal = one_signal(value, what)
         wanted = tuple(name for name in names if what == "target" or name != BIAS)
         if signal.table.channels == len(names):
             wanted = names
@@ -194,47 +199,16 @@ class Problem:
         return signal
 
     def _check_signals(self) -> None:
-        for what in ("inputs", "target"):
-            names = self.network.inputs if what == "inputs" else self.network.outputs
+        for what, names in (("inputs", self.network.inputs), ("target", self.network.outputs)):
             pairs = self.signal_table(what)
             for signal, columns in pairs:
                 label = ", ".join(names[k] for k in columns)
-                low, high = signal.domain
-                if low > self.span[0] or high < self.span[1]:
-                    raise ProblemError(
-                        f"{what} must cover the span {self.span[0]:g} to {self.span[1]:g}, got a signal for {label} "
-                        f"from {low:g} to {high:g}: shorten the span or extend the data."
-                    )
-                if what == "inputs":
-                    start, stop = self.span
-                    first, last = signal.table.piece(np.array([start, np.nextafter(stop, start)]))
-                    if np.isnan(signal.table.poly[:, first : last + 1]).any():
-                        raise ProblemError(f"inputs must not be NaN, got NaN for {label}: fill the gaps first.")
-            if what == "inputs":
-                missing = [k for k in range(len(names)) if all(k not in columns for _, columns in pairs)]
-                if missing:
-                    raise ProblemError(
-                        f"every input needs a signal, got none for {names[missing[0]]!r}: give inputs={{…}}."
-                    )
-
-    def _check_dissipation(self) -> None:
-        phi = self.objective.dissipation
-        if isinstance(phi, float):
-            return
-        from hamjl.codegen import compile_program
-        from hamjl.functions import dissipation_program
-
-        with np.errstate(all="ignore"):
-            t = np.linspace(*self.span, 1001)
-            values = compile_program(dissipation_program(phi), ["f", "rate"])(t)
-            value, rate = (v * np.ones_like(t) for v in values)
-        bad = ~(value > 0) | ~np.isfinite(value) | ~np.isfinite(rate)
-        if bad.any():
-            k = int(np.argmax(bad))
-            raise ProblemError(
-                f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
-                f"{phi!r}: change it or the span (a number θ gives exp(θ t), safe at any length)."
-            )
+                covered(signal, self.span, what, label, gaps=what == "target")
+            missing = [k for k in range(len(names)) if all(k not in columns for _, columns in pairs)]
+            if what == "inputs" and missing:
+                raise ProblemError(
+                    f"every input needs a signal, got none for {names[missing[0]]!r}: give inputs={{…}}."
+                )
 
     def _initial(self, value: Any) -> dict[str, Any]:
         if isinstance(value, str):
@@ -256,7 +230,38 @@ class Problem:
         return {name: finite(v, name) if isinstance(v, list | tuple | xr.DataArray) else v for name, v in table.items()}
 
 
-def _one(value: Any, what: str) -> Signal:
+def covered(signal: Signal, span: tuple[float, float], what: str, label: str, *, gaps: bool) -> None:
+    """Check that a signal is defined on the span, without NaN unless `gaps` are allowed."""
+    (start, stop), (low, high) = span, signal.domain
+    if low > start or high < stop:
+        raise ProblemError(
+            f"{what} must cover the span {start:g} to {stop:g}, got a signal for {label} from {low:g} to {high:g}: "
+            "shorten the span or extend the data."
+        )
+    first, last = signal.table.piece(np.array([start, np.nextafter(stop, start)]))
+    if not gaps and np.isnan(signal.table.poly[:, first : last + 1]).any():
+        raise ProblemError(f"{what} must not be NaN, got NaN for {label}: fill the gaps first.")
+
+
+def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
+    """Check that φ is positive and finite on the span."""
+    if isinstance(phi, float):
+        return
+    with np.errstate(all="ignore"):
+        t = np.linspace(*span, 1001)
+        values = compile_program(functions.dissipation_program(phi), ["f", "rate"])(t)
+        value, rate = (v * np.ones_like(t) for v in values)
+    bad = ~(value > 0) | ~np.isfinite(value) | ~np.isfinite(rate)
+    if bad.any():
+        k = int(np.argmax(bad))
+        raise ProblemError(
+            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for {phi!r}: "
+            "change it or the span (a number θ gives exp(θ t), safe at any length)."
+        )
+
+
+def one_signal(value: Any, what: str) -> Signal:
+    """Return a signal from a signal, a DataArray or a number."""
     if isinstance(value, Signal):
         return value
     if isinstance(value, xr.DataArray):
@@ -266,7 +271,8 @@ def _one(value: Any, what: str) -> Signal:
     raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {value!r:.60}: convert it.")
 
 
-def _span(value: Any) -> tuple[float, float]:
+def check_span(value: Any) -> tuple[float, float]:
+    """Return the start and end of a span."""
     try:
         start, stop = value
     except (TypeError, ValueError):
@@ -277,7 +283,7 @@ def _span(value: Any) -> tuple[float, float]:
     return start, stop
 
 
-def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray[np.float64]:
+def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray[np.floating]:
     if isinstance(value, Mapping):
         if len(value) != 1 or next(iter(value)) not in ("uniform", "normal"):
             raise ProblemError(
@@ -286,9 +292,13 @@ def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray
             )
         kind, pair = next(iter(value.items()))
         limits = finite(pair, f"the two numbers of {kind} {name}")
-        if limits.shape != (2,) or (kind == "normal" and limits[1] < 0) or (kind == "uniform" and limits[1] < limits[0]):
+        if (
+            limits.shape != (2,)
+            or (kind == "normal" and limits[1] < 0)
+            or (kind == "uniform" and limits[1] < limits[0])
+        ):
             raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {pair!r:.60}: change it.")
-        drawn: NDArray[np.float64] = getattr(rng, kind)(limits[0], limits[1], size)
+        drawn: NDArray[np.floating] = getattr(rng, kind)(limits[0], limits[1], size)
         return drawn
     values = finite(value, f"initial {name}")
     if values.shape not in ((), (size,)):

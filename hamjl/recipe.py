@@ -24,8 +24,9 @@ from hamjl.laws import law as to_law
 from hamjl.methods import Adaptive, Method
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
+from hamjl.symbolic import SymbolicSystem
 
-_PROBLEM = ("network", "objective", "inputs", "target", "span", "initial", "seed")
+_KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", SymbolicSystem: "system"}
 _RUN = ("law", "method", "times", "engine")
 
 
@@ -33,7 +34,7 @@ _RUN = ("law", "method", "times", "engine")
 class Recipe:
     """A problem with the law, method, sample times and engine to solve it."""
 
-    problem: Problem
+    problem: Problem | SymbolicSystem
     law: Law = CostateReversal()
     method: Method = Adaptive()
     times: Any = None
@@ -44,16 +45,19 @@ class Recipe:
         run = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
             run["times"] = int(self.times) if np.ndim(self.times) == 0 else np.asarray(self.times, dtype=float)
-        return {**self.problem.to_dict(), **run}
+        return {_KINDS[type(self.problem)]: self.problem.to_dict(), **run}
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> Recipe:
         """Build from the plain form; files named in it are looked up in `folder`."""
         table = mapping(spec, "recipe")
-        keys(table, "a problem file", (*_PROBLEM, *_RUN))
-        problem = Problem.from_dict({name: table[name] for name in _PROBLEM if name in table}, folder)
+        keys(table, "a problem file", (*_KINDS.values(), *_RUN))
+        kinds = [(kind, name) for kind, name in _KINDS.items() if name in table]
+        if len(kinds) != 1:
+            raise ProblemError(f"a problem file must hold either [problem] or [system], got {sorted(table)}: add one.")
+        kind, name = kinds[0]
         return cls(
-            problem,
+            kind.from_dict(table[name], folder),
             to_law(table.get("law", CostateReversal())),
             to_method(table.get("method", Adaptive())),
             table.get("times"),
@@ -82,7 +86,7 @@ class Recipe:
         try:
             if arrays:
                 table = {"arrays": path.with_suffix(".nc").name, **table}
-                xr.Dataset(arrays).to_netcdf(path.with_suffix(".nc"), engine="h5netcdf")
+                xr.Dataset(arrays).to_netcdf(path.with_suffix(".nc"))
             path.write_text(tomli_w.dumps(table), encoding="utf-8")
         except OSError as error:
             raise ProblemError(f"the problem file must be writable, got {str(path)!r} ({error.strerror}).") from None

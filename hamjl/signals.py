@@ -30,7 +30,7 @@ class Signal:
     channels: tuple[str, ...] | None  # names, when the data bring them
     spec: dict[str, Any]  # the plain form; data stay DataArrays in it
 
-    def __call__(self, t: ArrayLike) -> NDArray[np.float64]:
+    def __call__(self, t: ArrayLike) -> NDArray[np.floating]:
         return self.table.value(array(t, "time"))
 
 
@@ -71,7 +71,7 @@ def patches(pieces: Iterable[tuple[float, Signal]]) -> Signal:
     tables = [signal.table for _, signal in parts]
     width = max(len(table.amplitude) for table in tables)
 
-    def padded(name: str) -> NDArray[np.float64]:
+    def padded(name: str) -> NDArray[np.floating]:
         values = np.zeros((width, len(parts), 1))
         for k, table in enumerate(tables):
             values[: len(table.amplitude), k] = getattr(table, name)[:, 0]
@@ -118,9 +118,7 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
     start, poly, stops = _TABLES[interpolation](time, values)
     none = np.zeros((0, len(start), values.shape[1]))
     spec = {"kind": "series", "data": data, "interpolation": interpolation}
-    return Signal(
-        Piecewise(start, poly, none, none, none, stops), (float(time[0]), float(time[-1])), names, spec
-    )
+    return Signal(Piecewise(start, poly, none, none, none, stops), (float(time[0]), float(time[-1])), names, spec)
 
 
 def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
@@ -141,7 +139,9 @@ def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
     try:
         result: Signal = build(**table, folder=folder) if kind == "series" else build(**table)
     except TypeError:
-        raise ProblemError(f"a signal of kind {kind!r} needs {', '.join(known)}, got {sorted(table)}: add it.") from None
+        raise ProblemError(
+            f"a signal of kind {kind!r} needs {', '.join(known)}, got {sorted(table)}: add it."
+        ) from None
     return result
 
 
@@ -226,21 +226,21 @@ def _transpose(terms: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 # Each table maker takes times (time,) and values (time, channel), and returns start, poly and stops.
-_Made = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_Made = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 
 
-def _previous(time: NDArray[np.float64], values: NDArray[np.float64]) -> _Made:
+def _previous(time: NDArray[np.floating], values: NDArray[np.floating]) -> _Made:
     poly = np.zeros((4, *values.shape))
     poly[0] = values
     changed = np.nonzero(~((np.diff(values, axis=0) == 0) | _both_nan(values)).all(axis=1))[0] + 1
     return time, poly, time[changed]
 
 
-def _both_nan(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _both_nan(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.isnan(values[1:]) & np.isnan(values[:-1])
 
 
-def _linear(time: NDArray[np.float64], values: NDArray[np.float64]) -> _Made:
+def _linear(time: NDArray[np.floating], values: NDArray[np.floating]) -> _Made:
     if len(time) < 2:
         return _previous(time, values)
     poly = np.zeros((4, len(time) - 1, values.shape[1]))
@@ -249,7 +249,7 @@ def _linear(time: NDArray[np.float64], values: NDArray[np.float64]) -> _Made:
     return time[:-1], poly, time[1:-1]
 
 
-def _cubic(time: NDArray[np.float64], values: NDArray[np.float64]) -> _Made:
+def _cubic(time: NDArray[np.floating], values: NDArray[np.floating]) -> _Made:
     from scipy.interpolate import CubicSpline
 
     if len(time) < 2:

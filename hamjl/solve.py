@@ -19,11 +19,12 @@ from hamjl.lowering import lower
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble
 
 
 def solve(
-    problem: Problem,
+    problem: Problem | SymbolicSystem,
     law: Any = None,
     method: Any = "auto",
     *,
@@ -35,7 +36,7 @@ def solve(
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or SymbolicSystem
     law : Law or str, optional
         `Cauchy`, `CostateReversal` (the default), `SignFlip` or `BackpropLimit`.
     method : Method or str
@@ -62,8 +63,10 @@ def solve(
     RunWarning
         If the run ended early: it diverged, was interrupted, or ran out of steps.
     """
-    if not isinstance(problem, Problem):
-        raise ProblemError(f"problem must be a hamjl.Problem, got {type(problem).__name__}: build one.")
+    if not isinstance(problem, Problem | SymbolicSystem):
+        raise ProblemError(
+            f"problem must be a hamjl.Problem or SymbolicSystem, got {type(problem).__name__}: build one."
+        )
     recipe = Recipe(problem, to_law(CostateReversal() if law is None else law), to_method(method), times, engine)
     return run(recipe, progress=progress)
 

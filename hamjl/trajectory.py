@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hamjl.dynamics import NetworkDynamics
-from hamjl.lowered import Lowered, Result
+from hamjl.dynamics.network import NetworkDynamics
+from hamjl.dynamics.symbolic import SymbolicDynamics
+from hamjl.lowered import Floats, Lowered, NetworkField, Result, SymbolicField
+from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.symbolic import SymbolicSystem
 
 # name: (dimensions after time, long name, units)
-VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
+Description = dict[str, tuple[tuple[str, ...], str, str]]
+ENERGIES: Description = {
+    "sign": ((), "sign s(t) of the flow", "1"),
+    "lagrangian": ((), "Lagrangian Λ/φ (running cost, control included)", "cost/time"),
+    "hamiltonian": ((), "Hamiltonian H/φ", "cost/time"),
+}
+NETWORK: Description = {
     "u": (("input",), "input u", "1"),
     "x": (("neuron",), "neuron state x", "1"),
     "y": (("output",), "output (state of the output neurons)", "1"),
@@ -22,53 +31,34 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "w": (("arc",), "weight w", "1"),
     "p_x": (("neuron",), "costate of x, divided by φ", "cost"),
     "p_w": (("arc",), "costate of w, divided by φ", "cost"),
-    "sign": ((), "sign s(t) of the flow", "1"),
     "loss": ((), "loss term c q L of the running cost", "cost/time"),
-    "lagrangian": ((), "Lagrangian Λ/φ = (mc/2)|w'|² + c(kV + qL)", "cost/time"),
-    "hamiltonian": ((), "Hamiltonian H/φ", "cost/time"),
+    **ENERGIES,
+}
+SYSTEM: Description = {
+    "u": (("input",), "signal u", "1"),
+    "x": (("state",), "state x", "1"),
+    "p_x": (("state",), "costate of x, divided by φ", "cost"),
+    "v": (("control",), "control v that minimises the Hamiltonian", "1/time"),
+    **ENERGIES,
 }
 SCALING = (
     "p_x, p_w, lagrangian and hamiltonian are divided by φ(t), so that they stay finite where φ = exp(θ t) would not; "
     "multiply by φ(t) for the paper's quantities"
 )
+PACKAGES = ("hamjl", "numpy", "scipy", "sympy", "xarray")
 
 
 def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> xr.Dataset:
     """Label an engine's result; derived quantities are computed here, alike for all engines."""
-    network, rows = recipe.problem.network, len(result.states)
-    dynamics = NetworkDynamics(lowered.field, lowered.law)
-    time = lowered.times[:rows]
+    time = lowered.times[: len(result.states)]
     with np.errstate(all="ignore"):
-        drive = dynamics.drive(time)
-        x, w, p_x, p_w = dynamics.split(result.states)
-        cost, kinetic = dynamics.running_cost(result.states, drive), dynamics.kinetic(result.states)
-        d = len(network.inputs)
-        values = {
-            "u": drive[:, :d],
-            "x": x,
-            "y": x[:, network.output_index],
-            "z": drive[:, d:-1],
-            "w": w,
-            "p_x": p_x,
-            "p_w": p_w,
-            "sign": result.signs,
-            "loss": dynamics.loss(result.states, drive),
-            "lagrangian": cost + kinetic,
-            "hamiltonian": dynamics.hamiltonian(result.states, drive),
-        }
+        if isinstance(recipe.problem, SymbolicSystem):
+            description, values, coords = _label_system(recipe.problem, lowered, time, result)
+        else:
+            description, values, coords = _label_network(recipe.problem, lowered, time, result)
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
-        for name, (dims, long_name, units) in VARIABLES.items()
-    }
-    vertices = np.array(network.vertices, dtype=object)
-    coords: dict[str, Any] = {
-        "time": ("time", time, {"long_name": "time", "units": "time unit"}),
-        "neuron": ("neuron", _text(network.neurons)),
-        "arc": ("arc", _text(network.arcs)),
-        "input": ("input", _text(network.inputs)),
-        "output": ("output", _text(network.outputs)),
-        "arc_source": ("arc", _text(vertices[network.source])),
-        "arc_target": ("arc", _text(np.array(network.neurons, dtype=object)[network.target])),
+        for name, (dims, long_name, units) in description.items()
     }
     text, arrays = recipe.pack()
     attrs = {
@@ -80,12 +70,61 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
         "reached": float(result.reached),
         "statistics": json.dumps(result.statistics),
         "engine": engine,
-        "versions": json.dumps({name: version(name) for name in ("hamjl", "numpy", "scipy", "sympy", "xarray")}),
+        "versions": json.dumps({name: version(name) for name in PACKAGES}),
         "scaling": SCALING,
         "recipe": text,
     }
-    return xr.Dataset(variables, coords, attrs).merge(arrays)
+    labels = {name: (dim, np.array(list(given), dtype=np.str_)) for name, (dim, given) in coords.items()}
+    labels["time"] = ("time", time, {"long_name": "time", "units": "time unit"})  # type: ignore[assignment]
+    return xr.Dataset(variables, labels, attrs).merge(arrays)
 
 
-def _text(names: Any) -> Any:
-    return np.array([str(name) for name in names], dtype=np.str_)
+def _label_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> Any:
+    assert isinstance(lowered.field, NetworkField)
+    network, dynamics = problem.network, NetworkDynamics(lowered.field, lowered.law)
+    drive, d = dynamics.drive(time), len(network.inputs)
+    x, w, p_x, p_w = dynamics.split(result.states)
+    values = {
+        "u": drive[:, :d],
+        "x": x,
+        "y": x[:, network.output_index],
+        "z": drive[:, d:-1],
+        "w": w,
+        "p_x": p_x,
+        "p_w": p_w,
+        "loss": dynamics.loss(result.states, drive),
+        "sign": result.signs,
+        "lagrangian": dynamics.running_cost(result.states, drive) + dynamics.kinetic(result.states),
+        "hamiltonian": dynamics.hamiltonian(result.states, drive),
+    }
+    coords = {
+        "input": ("input", network.inputs),
+        "neuron": ("neuron", network.neurons),
+        "output": ("output", network.outputs),
+        "arc": ("arc", network.arcs),
+        "arc_source": ("arc", (network.vertices[j] for j in network.source)),
+        "arc_target": ("arc", (network.neurons[i] for i in network.target)),
+    }
+    return NETWORK, values, coords
+
+
+def _label_system(system: SymbolicSystem, lowered: Lowered, time: Floats, result: Result) -> Any:
+    assert isinstance(lowered.field, SymbolicField)
+    dynamics = SymbolicDynamics(lowered.field, lowered.law)
+    drive = dynamics.drive(time)
+    x, p_x = dynamics.split(result.states)
+    values = {
+        "u": drive[:, :-2],
+        "x": x,
+        "p_x": p_x,
+        "v": dynamics.controls(result.states, drive),
+        "sign": result.signs,
+        "lagrangian": dynamics.running_cost(result.states, drive),
+        "hamiltonian": dynamics.hamiltonian(result.states, drive),
+    }
+    coords = {
+        "input": ("input", system.signals),
+        "state": ("state", system.states),
+        "control": ("control", system.controls),
+    }
+    return SYSTEM, values, coords

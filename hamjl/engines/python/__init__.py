@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hamjl.dynamics import LimitDynamics, NetworkDynamics
+from hamjl.dynamics import dynamics_of
 from hamjl.engines.python.adaptive import run_adaptive
 from hamjl.engines.python.euler import run_euler
 from hamjl.lowered import Lowered, Monitor, Result
@@ -14,10 +14,6 @@ name = "python"
 
 def run(lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
-    dynamics: NetworkDynamics | LimitDynamics
-    if lowered.law.limit:
-        dynamics = LimitDynamics(lowered.field, lowered.law)
-    else:
-        dynamics = NetworkDynamics(lowered.field, lowered.law)
+    dynamics = dynamics_of(lowered.field, lowered.law)
     with np.errstate(all="ignore"):  # overflow is found by looking at the values, and reported in the status
         return (run_euler if lowered.method.name == "Euler" else run_adaptive)(dynamics, lowered, monitor)

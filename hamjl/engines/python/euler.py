@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hamjl.dynamics import NoFixedPointError
-from hamjl.engines.python.recorder import Dynamics, Recorder, Stop, check_finite, track_sign
+from hamjl.dynamics import Dynamics, NoFixedPointError
+from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.lowered import Floats, LawCode, Lowered, Monitor, Result
 
 BLOCK = 1024  # steps whose drives are tabulated at once
@@ -56,7 +56,7 @@ def _signs(law: LawCode, t: Floats, first: int) -> Floats:
 
 def periodic_sign(t: Floats, frequency: float) -> Floats:
     """sign(cos 2πft), +1 -> -1 -> … exactly at the odd quarter periods, where the new sign holds."""
-    return 1.0 - 2.0 * (np.floor(2.0 * frequency * t + 0.5 + 1e-9) % 2)  # type: ignore[no-any-return]
+    return 1.0 - 2.0 * (np.floor(2.0 * frequency * t + 0.5 + 1e-9) % 2)
 
 
 def _track(s: float, y: Floats, law: LawCode) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hamjl.dynamics import LimitDynamics, NetworkDynamics
+from hamjl.dynamics import Dynamics
 from hamjl.lowered import BOUND, STATUS, Floats, Lowered, Result
-
-Dynamics = NetworkDynamics | LimitDynamics
 
 
 class Stop(Exception):

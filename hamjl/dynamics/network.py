@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamjl.codegen import compile_program
+from hamjl.dynamics.arcs import DenseArcs, ListedArcs
 from hamjl.lowered import LawCode, NetworkField
-from hamjl.network import depths
 from hamjl.piecewise import Piecewise
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 class NetworkDynamics:
@@ -24,6 +24,8 @@ class NetworkDynamics:
     A *drive* is a row (…, d + o + 1) of all that depends on time: inputs u, targets z, and ρ = φ'/φ.
     """
 
+    parts: tuple[str, ...] = ("x", "w", "p_x", "p_w")
+
     def __init__(self, field: NetworkField, law: LawCode) -> None:
         self.field, self.law = field, law
         n, arcs = field.neurons, len(field.source)
@@ -31,7 +33,7 @@ class NetworkDynamics:
         self._x, self._w = slice(0, n), slice(n, n + arcs)
         self._p, self._pw = slice(n + arcs, 2 * n + arcs), slice(2 * n + arcs, self.dimension)
         dense = arcs == n * (field.inputs + n)
-        self._arcs = _DenseArcs(field) if dense else _ListedArcs(field)
+        self._arcs = DenseArcs(field) if dense else ListedArcs(field)
         self._activation = _Activation(field)
         self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
         self._regularizer = compile_program(field.regularizer, ["df"])
@@ -110,7 +112,7 @@ class NetworkDynamics:
         gradient = self._loss(y, z)[0]
         if self._partial:
             gradient = np.where(np.isnan(z), 0.0, gradient)
-        return gradient  # type: ignore[no-any-return]
+        return gradient
 
     def jacobian(self, y: Array, drive: Array, s: float) -> Any:
         """∂(rhs)/∂y as a sparse CSC matrix (state, state), for one state."""
@@ -129,7 +131,9 @@ class NetworkDynamics:
         first, second = sp.diags_array(f.velocity * slope), sp.diags_array(f.velocity * curvature * p)
         c, one = sp.diags_array(f.velocity), sp.eye_array(len(w))
         g = f.velocity * slope * p
-        g_w = sp.csr_array((g[f.target][inner], (parent, arc[inner])), shape=(n, len(w)))  # through w_ki in Σ_k w_ki g_k
+        g_w = sp.csr_array(
+            (g[f.target][inner], (parent, arc[inner])), shape=(n, len(w))
+        )  # through w_ki in Σ_k w_ki g_k
         loss_xx = sp.csr_array((n, n))
         hessian = self._loss_hessian(x, drive)
         if hessian.size:
@@ -173,17 +177,17 @@ class NetworkDynamics:
             return self.field.loss_scale * _softmax(out, z)[0]
         (value,) = compile_program(self.field.loss, ["f"])(out, z)
         value = np.where(np.isnan(z), 0.0, value * np.ones_like(out))
-        return self.field.loss_scale * value.sum(axis=-1)  # type: ignore[no-any-return]
+        return self.field.loss_scale * value.sum(axis=-1)
 
     def running_cost(self, y: Array, drive: Array) -> Array:
         """c ℓ = c (k V + q L), (…)."""
         (value,) = compile_program(self.field.regularizer, ["f"])(y[..., self._w])
         total = (value * np.ones_like(y[..., self._w])).sum(axis=-1)
-        return self.loss(y, drive) + self.field.regularizer_scale * total  # type: ignore[no-any-return]
+        return self.loss(y, drive) + self.field.regularizer_scale * total
 
     def kinetic(self, y: Array) -> Array:
         """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
-        return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)  # type: ignore[no-any-return]
+        return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)
 
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ (…), equation (11)."""
@@ -193,7 +197,7 @@ class NetworkDynamics:
         """λ_i = σ'(a_i) p_x^i/φ (…, neuron), equation (15)."""
         x, w, p, _ = self.split(y)
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        return self._activation(self._arcs.forward(w, v))[1] * p  # type: ignore[no-any-return]
+        return self._activation(self._arcs.forward(w, v))[1] * p
 
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
@@ -209,7 +213,7 @@ class NetworkDynamics:
         x, w, _, _ = self.split(y)
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
         sigma, _ = self._activation(self._arcs.forward(w, v))
-        return self.field.velocity * (sigma - x)  # type: ignore[no-any-return]
+        return self.field.velocity * (sigma - x)
 
     def powers(self, t: Array, y: Array, s: Array, inside: Array | None = None) -> dict[str, Array]:
         """The terms that make up d(H/φ)/dt along the law (THEORY §7), each (…).
@@ -243,163 +247,7 @@ class NetworkDynamics:
         else:
             (by_z,) = compile_program(self.field.loss, ["dz"])(y, z)
             known = ~np.isnan(z)
-        return self.field.loss_scale * np.where(known, by_z * slope, 0.0).sum(axis=-1)  # type: ignore[no-any-return]
-
-
-class LimitDynamics:
-    """Equation (20): x and p_x at the equilibrium of (18) for the present w, so the state is (w, p_w/φ) alone."""
-
-    def __init__(self, field: NetworkField, law: LawCode) -> None:
-        self.inner = NetworkDynamics(field, LawCode(costate_sign=-1))
-        self.field = field
-        self.dimension = 2 * len(field.source)
-        depth = depths(field.inputs, field.neurons, field.source, field.target)
-        self._order = None if depth is None else [np.flatnonzero(depth == k) for k in range(depth.max() + 1)]
-        self._x: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
-        self.signals, self.drive = self.inner.signals, self.inner.drive
-
-    def restrict(self, y: Array) -> Array:
-        """The state (w, p_w/φ) of a full state; x is kept as the guess of the fixed point."""
-        x, w, _, pw = self.inner.split(y)
-        self._x = x.copy()
-        return np.concatenate((w, pw))
-
-    def full(self, y: Array, drive: Array) -> Array:
-        """The full state (x, w, p_x/φ, p_w/φ), equations (7) with c → ∞ and (17)."""
-        w, pw = np.split(y, 2)
-        x = self._forward(w, drive)
-        return np.concatenate((x, w, self._backward(w, x, drive), pw))
-
-    def rhs(self, y: Array, drive: Array, s: float, out: Array) -> Array:
-        """Write the time derivative of (w, p_w/φ) to `out`."""
-        full = self.full(y, drive)
-        _, dw, _, dpw = self.inner.split(self.inner.rhs(full, drive, s, np.empty_like(full)))
-        np.concatenate((dw, dpw), out=out)
-        return out
-
-    def jacobian(self, y: Array, drive: Array, s: float) -> Array:
-        """∂(rhs)/∂y, dense: the Schur complement of (18)'s Jacobian after x and p_x are eliminated."""
-        still = drive.copy()
-        still[-1] = 0.0  # -ρ p_x vanishes beside c p_x in the limit
-        jac = self.inner.jacobian(self.full(y, drive), still, s).toarray()
-        n, arcs = self.field.neurons, len(self.field.source)
-        fast = np.r_[0:n, n + arcs : 2 * n + arcs]
-        slow = np.setdiff1d(np.arange(len(jac)), fast)
-        inner = np.linalg.solve(jac[np.ix_(fast, fast)], jac[np.ix_(fast, slow)])
-        result: Array = jac[np.ix_(slow, slow)] - jac[np.ix_(slow, fast)] @ inner
-        result[arcs:, arcs:] -= drive[-1] * np.eye(arcs)
-        return result
-
-    def _forward(self, w: Array, drive: Array) -> Array:
-        f, arcs, activation = self.field, self.inner._arcs, self.inner._activation
-        u = drive[: f.inputs]
-        if self._order is not None:
-            x = np.zeros(f.neurons)
-            for layer in self._order:
-                x[layer] = activation(arcs.forward(w, np.concatenate((u, x))))[0][layer]
-            return x
-        # Pseudo-transient continuation: implicit steps of (7), longer and longer, so that stable equilibria are found.
-        x, pace, before = self._x, 1.0, np.inf
-        matrix = self._recurrent(w)
-        for _ in range(200):
-            sigma, slope = activation(arcs.forward(w, np.concatenate((u, x))))
-            residual = sigma - x
-            size = float(np.abs(residual).max())
-            if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
-                self._x = x
-                return x  # type: ignore[no-any-return]
-            pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
-            before = size
-            with np.errstate(all="ignore"):
-                x = x + _solve((1.0 + 1.0 / pace) * np.eye(f.neurons) - slope[:, None] * matrix, residual)
-            if not np.isfinite(x).all():
-                break
-        raise NoFixedPointError
-
-    def _backward(self, w: Array, x: Array, drive: Array) -> Array:
-        """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
-        f, arcs = self.field, self.inner._arcs
-        _, slope = self.inner._activation(arcs.forward(w, np.concatenate((drive[: f.inputs], x))))
-        slope = slope * np.ones(f.neurons)
-        source = np.zeros(f.neurons)
-        source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
-        if self._order is None:
-            total = _solve(np.eye(f.neurons) - self._recurrent(w).T * slope, source)
-        else:
-            total = source.copy()
-            for layer in reversed(self._order):
-                total[layer] = (source + arcs.backward(w, slope * total))[layer]
-        return total / f.velocity  # type: ignore[no-any-return]
-
-    def _recurrent(self, w: Array) -> Array:
-        f = self.field
-        inner = f.source >= f.inputs
-        matrix = np.zeros((f.neurons, f.neurons))
-        matrix[f.target[inner], f.source[inner] - f.inputs] = w[inner]
-        return matrix
-
-
-class NoFixedPointError(ArithmeticError):
-    """x = σ(a) was not solved."""
-
-
-def _solve(matrix: Array, rhs: Array) -> Array:
-    try:
-        return np.linalg.solve(matrix, rhs)
-    except np.linalg.LinAlgError:
-        raise NoFixedPointError from None
-
-
-class _DenseArcs:
-    """Sums over arcs where every input and neuron feeds every neuron: products with a matrix view of w."""
-
-    def __init__(self, field: NetworkField) -> None:
-        self.inputs, self.shape = field.inputs, (field.neurons, field.inputs + field.neurons)
-
-    def forward(self, w: Array, v: Array) -> Array:
-        """Σ_j w_ij v_j, (…, neuron)."""
-        matrix = w.reshape(*w.shape[:-1], *self.shape)
-        return matrix @ v if w.ndim == 1 else np.matmul(matrix, v[..., None])[..., 0]
-
-    def backward(self, w: Array, g: Array) -> Array:
-        """Σ_k w_ki g_k, (…, neuron)."""
-        matrix = w.reshape(*w.shape[:-1], *self.shape)[..., self.inputs :]
-        return g @ matrix if w.ndim == 1 else np.matmul(g[..., None, :], matrix)[..., 0, :]
-
-    def outer(self, g: Array, v: Array, out: Array) -> None:
-        """g_i v_j, (…, arc), into `out`."""
-        np.multiply(g[..., :, None], v[..., None, :], out=out.reshape(*out.shape[:-1], *self.shape))
-
-
-class _ListedArcs:
-    """Sums over arcs of any digraph: segments of the arcs sorted by target, and by source."""
-
-    def __init__(self, field: NetworkField) -> None:
-        self.source, self.target, self.neurons = field.source, field.target, field.neurons
-        inner = np.flatnonzero(field.source >= field.inputs)
-        parent = field.source[inner] - field.inputs
-        order = np.argsort(parent, kind="stable")
-        self.outgoing = inner[order]
-        self.children = field.target[self.outgoing]
-        self.fed, self.fed_start = np.unique(field.target, return_index=True)
-        self.feeding, self.feeding_start = np.unique(parent[order], return_index=True)
-
-    def forward(self, w: Array, v: Array) -> Array:
-        return self._scatter(w * v[..., self.source], self.fed, self.fed_start)
-
-    def backward(self, w: Array, g: Array) -> Array:
-        return self._scatter(w[..., self.outgoing] * g[..., self.children], self.feeding, self.feeding_start)
-
-    def outer(self, g: Array, v: Array, out: Array) -> None:
-        np.multiply(g[..., self.target], v[..., self.source], out=out)
-
-    def _scatter(self, values: Array, rows: NDArray[np.intp], start: NDArray[np.intp]) -> Array:
-        if len(rows) == self.neurons:
-            return np.add.reduceat(values, start, axis=-1)  # type: ignore[no-any-return]
-        result = np.zeros((*values.shape[:-1], self.neurons))
-        if len(rows):
-            result[..., rows] = np.add.reduceat(values, start, axis=-1)
-        return result
+        return self.field.loss_scale * np.where(known, by_z * slope, 0.0).sum(axis=-1)
 
 
 class _Activation:
@@ -429,7 +277,7 @@ class _Activation:
 
 def _log_softmax(y: Array) -> Array:
     shifted = y - y.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def _softmax(y: Array, z: Array) -> tuple[Array, Array, Array]:

@@ -1,0 +1,116 @@
+"""The backprop limit (20): x and p_x at equilibrium at every instant."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamjl.dynamics.network import NetworkDynamics
+from hamjl.lowered import LawCode, NetworkField
+from hamjl.network import depths
+
+Array = NDArray[np.floating]
+
+
+class NoFixedPointError(ArithmeticError):
+    """x = σ(a) was not solved."""
+
+
+class LimitDynamics:
+    """Equation (20): x and p_x at the equilibrium of (18) for the present w, so the state is (w, p_w/φ) alone."""
+
+    def __init__(self, field: NetworkField) -> None:
+        self.inner = NetworkDynamics(field, LawCode(costate_sign=-1))
+        self.field = field
+        self.dimension = 2 * len(field.source)
+        depth = depths(field.inputs, field.neurons, field.source, field.target)
+        self._order = None if depth is None else [np.flatnonzero(depth == k) for k in range(depth.max() + 1)]
+        self._x: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
+        self.signals, self.drive = self.inner.signals, self.inner.drive
+
+    def restrict(self, y: Array) -> Array:
+        """The state (w, p_w/φ) of a full state; x is kept as the guess of the fixed point."""
+        x, w, _, pw = self.inner.split(y)
+        self._x = x.copy()
+        return np.concatenate((w, pw))
+
+    def full(self, y: Array, drive: Array) -> Array:
+        """The full state (x, w, p_x/φ, p_w/φ), equations (7) with c → ∞ and (17)."""
+        w, pw = np.split(y, 2)
+        x = self._forward(w, drive)
+        return np.concatenate((x, w, self._backward(w, x, drive), pw))
+
+    def rhs(self, y: Array, drive: Array, s: float, out: Array) -> Array:
+        """Write the time derivative of (w, p_w/φ) to `out`."""
+        full = self.full(y, drive)
+        _, dw, _, dpw = self.inner.split(self.inner.rhs(full, drive, s, np.empty_like(full)))
+        np.concatenate((dw, dpw), out=out)
+        return out
+
+    def jacobian(self, y: Array, drive: Array, s: float) -> Array:
+        """∂(rhs)/∂y, dense: the Schur complement of (18)'s Jacobian after x and p_x are eliminated."""
+        still = drive.copy()
+        still[-1] = 0.0  # -ρ p_x vanishes beside c p_x in the limit
+        jac = self.inner.jacobian(self.full(y, drive), still, s).toarray()
+        n, arcs = self.field.neurons, len(self.field.source)
+        fast = np.r_[0:n, n + arcs : 2 * n + arcs]
+        slow = np.setdiff1d(np.arange(len(jac)), fast)
+        inner = np.linalg.solve(jac[np.ix_(fast, fast)], jac[np.ix_(fast, slow)])
+        result: Array = jac[np.ix_(slow, slow)] - jac[np.ix_(slow, fast)] @ inner
+        result[arcs:, arcs:] -= drive[-1] * np.eye(arcs)
+        return result
+
+    def _forward(self, w: Array, drive: Array) -> Array:
+        f, arcs, activation = self.field, self.inner._arcs, self.inner._activation
+        u = drive[: f.inputs]
+        if self._order is not None:
+            x = np.zeros(f.neurons)
+            for layer in self._order:
+                x[layer] = activation(arcs.forward(w, np.concatenate((u, x))))[0][layer]
+            return x
+        # Pseudo-transient continuation: implicit steps of (7), longer and longer, so that stable equilibria are found.
+        x, pace, before = self._x, 1.0, np.inf
+        matrix = self._recurrent(w)
+        for _ in range(200):
+            sigma, slope = activation(arcs.forward(w, np.concatenate((u, x))))
+            residual = sigma - x
+            size = float(np.abs(residual).max())
+            if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
+                self._x = x
+                return x
+            pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
+            before = size
+            with np.errstate(all="ignore"):
+                x = x + _solve((1.0 + 1.0 / pace) * np.eye(f.neurons) - slope[:, None] * matrix, residual)
+            if not np.isfinite(x).all():
+                break
+        raise NoFixedPointError
+
+    def _backward(self, w: Array, x: Array, drive: Array) -> Array:
+        """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
+        f, arcs = self.field, self.inner._arcs
+        _, slope = self.inner._activation(arcs.forward(w, np.concatenate((drive[: f.inputs], x))))
+        slope = slope * np.ones(f.neurons)
+        source = np.zeros(f.neurons)
+        source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
+        if self._order is None:
+            total = _solve(np.eye(f.neurons) - self._recurrent(w).T * slope, source)
+        else:
+            total = source.copy()
+            for layer in reversed(self._order):
+                total[layer] = (source + arcs.backward(w, slope * total))[layer]
+        return total / f.velocity
+
+    def _recurrent(self, w: Array) -> Array:
+        f = self.field
+        inner = f.source >= f.inputs
+        matrix = np.zeros((f.neurons, f.neurons))
+        matrix[f.target[inner], f.source[inner] - f.inputs] = w[inner]
+        return matrix
+
+
+def _solve(matrix: Array, rhs: Array) -> Array:
+    try:
+        return np.linalg.solve(matrix, rhs)
+    except np.linalg.LinAlgError:
+        raise NoFixedPointError from None

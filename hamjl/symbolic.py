@@ -1,0 +1,196 @@
+"""Small control problems given by formulas: the laws of learning for any x' = f(x, v, t)."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamjl import functions, signals
+from hamjl.checks import keys, mapping, number
+from hamjl.errors import ProblemError
+from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
+from hamjl.problem import check_dissipation, check_span, covered, one_signal
+from hamjl.signals import Signal
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class SymbolicSystem:
+    """Minimise ``∫ cost(x, v, t) φ dt`` subject to ``x' = f(x, v, t)``, from x(0); costates p start from `costates`.
+
+    The control v is eliminated: it minimises ``cost + p·f``, which must be quadratic in v with a constant, positive
+    definite matrix. What `hamjl.Problem` calls w is here a state with ``w' = v``.
+
+    Parameters
+    ----------
+    states : mapping of str to formula
+        x' of each state, in states, controls, parameters, signals and ``t``.
+    controls : sequence of str
+    cost : formula
+    span : (float, float)
+    initial : mapping of str to float
+        x(0); 0 where not given.
+    costates : mapping of str to float
+        p(0)/φ(0); 0 where not given.
+    parameters : mapping of str to float
+    signals : mapping of str to Signal, DataArray or number
+    dissipation : float or formula in ``t``
+        θ of φ = e^{θt}, or φ(t).
+
+    Examples
+    --------
+    The scalar linear-quadratic problem (Example 2 of the paper):
+
+    >>> SymbolicSystem({"x": "a*x + b*v"}, ["v"], "q*x**2/2 + r*v**2/2", span=(0, 1), initial={"x": 1},
+    ...                parameters={"a": .5, "b": 1, "q": 100, "r": 1})  # doctest: +ELLIPSIS
+    SymbolicSystem(...)
+    """
+
+    states: dict[str, str]
+    controls: tuple[str, ...]
+    cost: str
+    span: tuple[float, float]
+    initial: dict[str, float]
+    costates: dict[str, float]
+    parameters: dict[str, float]
+    signals: dict[str, Signal]
+    dissipation: float | str
+
+    def __init__(
+        self,
+        states: Mapping[str, Any],
+        controls: Sequence[str],
+        cost: Any,
+        *,
+        span: tuple[float, float],
+        initial: Mapping[str, float] | None = None,
+        costates: Mapping[str, float] | None = None,
+        parameters: Mapping[str, float] | None = None,
+        signals: Mapping[str, Any] | None = None,
+        dissipation: Any = 0.0,
+    ) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        formulas = mapping(states, "states")
+        if not formulas:
+            raise ProblemError("a system needs at least one state, got none: write e.g. {'x': 'v'}.")
+        if isinstance(controls, str) or not isinstance(controls, Sequence) or not controls:
+            raise ProblemError(f"controls must be a non-empty list of names, got {controls!r:.60}: write e.g. ['v'].")
+        numbers = {k: number(v, f"parameter {k!r}") for k, v in mapping(parameters or {}, "parameters").items()}
+        tables = {k: one_signal(v, f"signal {k!r}") for k, v in mapping(signals or {}, "signals").items()}
+        symbols = [*formulas, *(f"p_{name}" for name in formulas), *controls, *numbers, *tables, "t"]
+        _check_names(symbols)
+        allowed = (*formulas, *controls, *numbers, *tables, "t")
+        put("states", {name: check(f, allowed, f"{name}'") for name, f in formulas.items()})
+        put("controls", tuple(controls))
+        put("cost", check(cost, allowed, "cost"))
+        put("span", check_span(span))
+        put("parameters", numbers)
+        put("signals", tables)
+        for name, signal in tables.items():
+            if signal.table.channels != 1:
+                raise ProblemError(f"signal {name!r} must have one channel, got {signal.table.channels}: select one.")
+            covered(signal, self.span, "signals", name, gaps=False)
+        put("dissipation", functions.dissipation(dissipation))
+        check_dissipation(self.dissipation, self.span)
+        for what, given in (("initial", initial), ("costates", costates)):
+            table = mapping(given or {}, what)
+            keys(table, what, tuple(formulas))
+            put(what, {name: number(table.get(name, 0.0), f"{what} {name!r}") for name in formulas})
+        self.program()
+
+    def initial_vector(self) -> NDArray[np.floating]:
+        """x(0), then p(0)/φ(0), (2 state)."""
+        return np.array([*self.initial.values(), *self.costates.values()])
+
+    def program(self) -> Program:
+        """h = H/φ at the optimal control and its derivatives, as one program of (x, p, signals, t)."""
+        import sympy
+
+        def symbol(name: str) -> sympy.Symbol:
+            return sympy.Symbol(name, real=True)
+
+        values = {symbol(name): sympy.Float(value, 17) for name, value in self.parameters.items()}
+        x = [symbol(name) for name in self.states]
+        p = [symbol(f"p_{name}") for name in self.states]
+        v = [symbol(name) for name in self.controls]
+        u = [symbol(name) for name in self.signals]
+        f = [to_sympy(text).subs(values) for text in self.states.values()]
+        cost = to_sympy(self.cost).subs(values)
+        h = cost + sum(a * b for a, b in zip(p, f, strict=True))
+        hessian = sympy.hessian(h, v)
+        if hessian.free_symbols or not all(pivot.is_positive for pivot in _leading_minors(hessian)):
+            raise ProblemError(
+                f"cost + p·x' must be quadratic in the controls {', '.join(self.controls)} with a constant positive "
+                f"definite matrix, got {hessian.tolist()}: add a term such as v**2/2 to the cost."
+            )
+        best = dict(
+            zip(v, -hessian.inv() * sympy.Matrix([h.diff(c).subs(dict.fromkeys(v, 0)) for c in v]), strict=True)
+        )
+        h = sympy.expand(h.subs(best))
+        gradient = [*(h.diff(c) for c in p), *(-h.diff(c) for c in x)]
+        results = {
+            **{f"h_p_{k}": h.diff(c) for k, c in enumerate(p)},
+            **{f"h_x_{k}": h.diff(c) for k, c in enumerate(x)},
+            **{f"j_{i}_{j}": g.diff(c) for i, g in enumerate(gradient) for j, c in enumerate([*x, *p])},
+            **{f"h_u_{k}": h.diff(c) for k, c in enumerate(u)},
+            "h_t": h.diff(symbol("t")),
+            "h": h,
+            "cost": cost.subs(best),
+            **{f"v_{k}": best[c] for k, c in enumerate(v)},
+        }
+        return emit([str(c) for c in (*x, *p, *u, symbol("t"))], results, "the system")
+
+    def __repr__(self) -> str:
+        return f"SymbolicSystem({self.states}, cost={self.cost!r}, span={self.span})"
+
+    # -- declarative form --------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form read by `from_dict`."""
+        names = ("cost", "initial", "costates", "parameters", "dissipation")
+        return {
+            "states": self.states,
+            "controls": list(self.controls),
+            "span": list(self.span),
+            **{name: getattr(self, name) for name in names},
+            "signals": {name: signal.spec for name, signal in self.signals.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> SymbolicSystem:
+        """Build from the plain form; files named in it are looked up in `folder`."""
+        table = mapping(spec, "system")
+        keys(table, "a system", tuple(cls.__dataclass_fields__))
+        for name in ("states", "controls", "cost", "span"):
+            if name not in table:
+                raise ProblemError(f"a system needs {name!r}, got {sorted(table)}: add it.")
+        given = {
+            name: signals.from_dict(part, folder) if isinstance(part, Mapping) else part
+            for name, part in mapping(table.pop("signals", {}), "signals").items()
+        }
+        return cls(table.pop("states"), table.pop("controls"), table.pop("cost"), signals=given, **table)
+
+
+def _check_names(names: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        ok = isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not keyword.iskeyword(name)
+        if not ok or name in (*FUNCTIONS, *CONSTANTS) or str(name).startswith("r_"):
+            raise ProblemError(
+                f"a symbol must be a plain name that no function or constant has and that does not start with r_, got "
+                f"{name!r}: rename it."
+            )
+        if name in seen:
+            raise ProblemError(f"symbols must be different (p_ and a state's name is its costate), got {name!r} twice.")
+        seen.add(name)
+
+
+def _leading_minors(matrix: Any) -> list[Any]:
+    return [matrix[:k, :k].det() for k in range(1, matrix.rows + 1)]
