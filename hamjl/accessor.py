@@ -74,7 +74,7 @@ class TrajectoryAccessor:
         return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
 
     def energy_balance(self) -> xr.Dataset:
-        """Compare the change of H/φ between samples with its formula (THEORY §7).
+        """Compare the change of H/φ between samples with its formula dH/dt = ∂H/∂t.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class TrajectoryAccessor:
         t, y = self._time, self._states
         powers = self._dynamics.powers(t, y, self._signs)
         left, right, middle, whole = self._intervals()
-        ends = [self._dynamics.powers(*part[:3], inside=middle[0]) for part in (left, middle, right)]
+        ends = [self._dynamics.powers(*part, middle[0]) for part in (left, middle, right)]
         total = [sum(p.values(), np.zeros(len(t) - 1)) for p in ends]
         predicted = np.diff(t) * (total[0] + 4 * total[1] + total[2]) / 6
         energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], middle[0])) for p in (left, right)]

@@ -16,7 +16,7 @@ from hamjl.errors import ProblemError, unknown
 def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
     """Return a finite float, positive or non-negative where asked."""
     rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
-    if isinstance(value, Real | np.ndarray) and not isinstance(value, bool) and np.ndim(value) == 0:
+    if isinstance(value, Real) and not isinstance(value, bool):
         try:
             result = float(value)
         except (OverflowError, TypeError, ValueError):

@@ -20,9 +20,12 @@ from hamjl.errors import ExpressionError, unknown
 if TYPE_CHECKING:
     import sympy
 
-FUNCTIONS = (
-    "exp log sqrt sin cos tan asin acos atan sinh cosh tanh asinh erf logistic softplus"  # all smooth on their domain
-).split()
+# fmt: off
+FUNCTIONS = (  # all smooth inside their domain
+    "exp", "log", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "erf",
+    "logistic", "softplus",
+)
+# fmt: on
 CONSTANTS = ("pi",)
 GENERATED = ("abs", "sign")  # may appear in a derivative, e.g. of sqrt(w**2)
 MAX_LENGTH = 1000

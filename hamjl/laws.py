@@ -1,4 +1,4 @@
-"""The laws of learning: how Hamilton's equations are closed in time (THEORY §3). Signs and limits, nothing numerical."""
+"""The laws of learning: how Hamilton's equations are closed in time. Signs and limits, nothing numerical."""
 
 from __future__ import annotations
 

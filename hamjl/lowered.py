@@ -89,7 +89,7 @@ class MethodCode:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A run: field, law, method, initial state, and when to save. With Euler ``save`` counts steps, else it is empty."""
+    """A run: field, law, method, initial state, and when to save (with Euler, ``save`` counts steps)."""
 
     field: NetworkField | SymbolicField
     law: LawCode

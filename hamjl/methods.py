@@ -77,6 +77,6 @@ def method(value: Any) -> Method:
         keys(table, "method 'Euler'", ("name", "step"))
         if "step" not in table:
             raise ProblemError("method 'Euler' needs a step, got none: write Euler(0.02).")
-        return Euler(table["step"])
+        return Euler(step=table["step"])  # type: ignore[arg-type]  # checked there
     keys(table, "method", tuple(Adaptive.__dataclass_fields__))
     return Adaptive(**table)

@@ -1,9 +1,10 @@
-"""The digraph: inputs, neurons and the arcs between them (THEORY §1, equation (7))."""
+"""The digraph: inputs, neurons and the arcs between them, equation (7) of the paper."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ BIAS = "bias"  # the input that is constantly 1
 class Network:
     """An immutable digraph of inputs and neurons.
 
-    Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, equation (7), with j over its parents. Make one with
+    Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, (7), with j over its parents. Make one with
     `from_arcs`, `layered`, `fully_connected`, `from_adjacency` or `from_networkx`.
 
     Attributes
@@ -139,7 +140,7 @@ class Network:
         matrix = np.zeros((n, len(names) + n), dtype=bool)
         matrix[:, d : len(names)] = True
         row, column = 0, 0
-        for before, width in zip(widths, widths[1:], strict=False):
+        for before, width in pairwise(widths):
             matrix[row : row + width, column : column + before] = True
             column = len(names) + row
             row += width
@@ -179,7 +180,7 @@ class Network:
         activation: Any = "tanh",
         velocity: Any = 1.0,
     ) -> Network:
-        """Build from a directed networkx graph; nodes without predecessors are the inputs unless `inputs` names them."""
+        """Build from a directed networkx graph; nodes without predecessors are the inputs by default."""
         try:
             directed = graph.is_directed()
             arcs = [(str(j), str(i)) for j, i in graph.edges()]
@@ -359,7 +360,7 @@ def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[st
         if not 1 <= outputs <= len(neurons):
             raise ProblemError(f"outputs must be between 1 and {len(neurons)} neurons, got {outputs}: change it.")
         return neurons[:outputs]
-    names = _names(outputs, "outputs")
+    names = _names(outputs, "outputs")  # type: ignore[arg-type]  # a bool is refused there
     for name in names:
         if name not in neurons:
             raise ProblemError(unknown("An output must be a neuron and", name, neurons))

@@ -1,4 +1,4 @@
-"""The functional that learning minimises (THEORY §2, equation (8))."""
+"""The functional that learning minimises (equation (8) of the paper)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of time as tables: on each piece a cubic polynomial plus a sum of cosines. Plain arrays, both engines read them."""
+"""Functions of time as plain tables, which all engines read: on each piece a cubic plus a sum of cosines."""
 
 from __future__ import annotations
 

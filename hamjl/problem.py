@@ -40,8 +40,8 @@ class Problem:
     span : (float, float)
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
-        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0) to
-        a number, an array, ``{"uniform": [low, high]}`` or ``{"normal": [mean, std]}``; or one time of a trajectory.
+        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0)
+        to a number, an array, ``{"uniform": [low, high]}`` or ``{"normal": [mean, std]}``; or one time of a trajectory.
         Costates are those divided by φ.
     seed : int
         Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.

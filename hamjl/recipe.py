@@ -1,7 +1,7 @@
 """The plain form of a run: what a problem file says and what a trajectory's attributes carry, so that it can be re-run.
 
-A recipe is tables, text and numbers. Arrays in it are moved to an `xarray.Dataset` (a NetCDF file beside the problem file,
-or the trajectory itself) and leave ``{"array": name, "dims": […]}`` behind.
+A recipe is tables, text and numbers. Arrays in it are moved to an `xarray.Dataset` (a NetCDF file beside the problem
+file, or the trajectory itself) and leave ``{"array": name, "dims": […]}`` behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ class Recipe:
     """A problem with the law, method, sample times and engine to solve it."""
 
     problem: Problem | SymbolicSystem
-    law: Law = CostateReversal()
-    method: Method = Adaptive()
+    law: Law = field(default_factory=CostateReversal)
+    method: Method = field(default_factory=Adaptive)
     times: Any = None
     engine: str = "auto"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form, with arrays as leaves."""
-        run = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
+        run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
             run["times"] = int(self.times) if np.ndim(self.times) == 0 else np.asarray(self.times, dtype=float)
         return {_KINDS[type(self.problem)]: self.problem.to_dict(), **run}

@@ -1,4 +1,4 @@
-"""Inputs and targets as functions of time: sampled series from xarray, or exact sums of cosines, constants and patches."""
+"""Inputs and targets as functions of time: sampled series from xarray, or exact cosines, constants, patches."""
 
 from __future__ import annotations
 
@@ -103,9 +103,7 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
     if "time" not in data.coords:
         raise ProblemError("a series must have the coordinate 'time', got none: assign it with assign_coords(time=…).")
     if data.time.dtype.kind not in "iuf":
-        raise ProblemError(
-            f"the coordinate 'time' must be numbers, got {data.time.dtype}: convert dates, e.g. to days since the first."
-        )
+        raise ProblemError(f"the coordinate 'time' must be numbers, got {data.time.dtype}: convert dates to e.g. days.")
     data = data.transpose("time", ...)
     time = increasing(data.time.values, "times of a series")
     values = array(data.values, "values of a series").reshape(len(time), -1)

@@ -69,7 +69,8 @@ class LimitDynamics:
                 x[layer] = activation(arcs.forward(w, np.concatenate((u, x))))[0][layer]
             return x
         # Pseudo-transient continuation: implicit steps of (7), longer and longer, so that stable equilibria are found.
-        x, pace, before = self._x, 1.0, np.inf
+        x: Array = self._x
+        pace, before = 1.0, np.inf
         matrix = self._recurrent(w)
         for _ in range(200):
             sigma, slope = activation(arcs.forward(w, np.concatenate((u, x))))

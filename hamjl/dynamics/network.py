@@ -1,4 +1,4 @@
-"""Hamilton's equations of a network in NumPy: right-hand sides, sparse Jacobian, energies (THEORY §2, §3, §7).
+"""Hamilton's equations of a network in NumPy: right-hand sides, sparse Jacobian, energies.
 
 States may carry leading axes, (…, state), so one code serves the integrators and the analysis of whole trajectories.
 """
@@ -216,7 +216,7 @@ class NetworkDynamics:
         return self.field.velocity * (sigma - x)
 
     def powers(self, t: Array, y: Array, s: Array, inside: Array | None = None) -> dict[str, Array]:
-        """The terms that make up d(H/φ)/dt along the law (THEORY §7), each (…).
+        """The terms that make up d(H/φ)/dt along the law, each (…).
 
         ``dissipation`` ρ (Λ/φ - H/φ); ``target`` c q ∂L/∂z·z'; ``input`` p_x·∂f/∂u·u'; ``reversal``, the work done
         because the law does not follow the Hamiltonian flow (zero for Cauchy and sign flip). `inside` is as in `drive`.
@@ -282,8 +282,8 @@ def _log_softmax(y: Array) -> Array:
 
 def _softmax(y: Array, z: Array) -> tuple[Array, Array, Array]:
     """Cross-entropy -Σ z log softmax(y), its gradient and (for one row) Hessian; zero where any target is missing."""
-    known = ~np.isnan(z).any(axis=-1)
-    z = np.where(known[..., None], z, 0.0)
+    missing = np.isnan(z).any(axis=-1, keepdims=True)
+    z = np.where(missing, 0.0, z)
     log_p = _log_softmax(y)
     p, total = np.exp(log_p), z.sum(axis=-1, keepdims=True)
     hessian = total[..., None] * (p[..., :, None] * np.eye(y.shape[-1]) - p[..., :, None] * p[..., None, :])

@@ -1,0 +1,137 @@
+"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hamjl import errors
+
+FIGURES = ("fig1", "fig2", "fig3", "fig4")
+INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
+
+
+class _Commands(click.Group):
+    """Shows hamjl's own errors and warnings as one line each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        def show(message: Any, *_: Any, **__: Any) -> None:
+            click.echo(f"warning: {message}", err=True)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", errors.RunWarning)
+            warnings.showwarning = show
+            try:
+                return super().invoke(ctx)
+            except errors.HamjlError as error:
+                raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hamjl")
+def main() -> None:
+    """Learning over time as Hamiltonian dynamics."""
+
+
+_engine = click.option("--engine", default=None, help="auto, python or julia.")
+
+
+@main.command()
+@click.argument("figure", type=click.Choice([*FIGURES, "all"]))
+@click.option("-o", "--output", default="figures", show_default=True, help="Folder for NetCDF, PNG and text files.")
+@_engine
+def reproduce(figure: str, output: str, engine: str | None) -> None:
+    """Reproduce the figures of Betti and Gori's paper."""
+    from hamjl.experiments import reproduce as make
+
+    if Path(output).exists() and not Path(output).is_dir():
+        raise errors.ProblemError(f"the output must be a folder, got the file {output!r}: name a folder.")
+    for name in FIGURES if figure == "all" else (figure,):
+        try:
+            written = make(name, output, engine or "auto")
+        except OSError as error:
+            raise errors.ProblemError(
+                f"the output folder must be writable, got {output!r} ({error.strerror})."
+            ) from None
+        click.echo(f"{name}: " + ", ".join(str(path) for path in written))
+
+
+@main.command()
+@click.argument("problem")
+@click.option("-o", "--output", required=True, help="NetCDF file for the trajectory.")
+@_engine
+def run(problem: str, output: str, engine: str | None) -> None:
+    """Solve the problem file PROBLEM (TOML) and write its trajectory.
+
+    Ctrl-C stops the run and writes what there is.
+    """
+    from dataclasses import replace
+
+    from hamjl.recipe import Recipe
+    from hamjl.solve import run as solve
+    from hamjl.storage import check_writable, save
+
+    check_writable(output)
+    recipe = Recipe.load(problem)
+    trajectory = solve(recipe if engine is None else replace(recipe, engine=engine))
+    save(trajectory, output)
+    click.echo(f"{output}: {_summary(trajectory)}")
+    if trajectory.attrs["status"] == "interrupted":
+        sys.exit(INTERRUPTED)
+
+
+@main.command()
+@click.argument("trajectory")
+@click.option("-o", "--output", default=None, help="Also draw an overview into this PNG, PDF or SVG file.")
+def show(trajectory: str, output: str | None) -> None:
+    """Say what is in the file TRAJECTORY."""
+    from hamjl.storage import load, write_whole
+
+    ds = load(trajectory)
+    click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
+    click.echo(ds.attrs.get("message", ""))
+    for name, value in ds.data_vars.items():
+        click.echo(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
+    if output is not None:
+        _draw(output, lambda: _overview(ds), write_whole)
+
+
+@main.command()
+def doctor() -> None:
+    """Say which engines are ready, and what to do for the others."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy", "xarray", "matplotlib"))
+    click.echo(f"hamjl {version('hamjl')}, Python {platform.python_version()}, {packages}")
+    click.echo("engine python: ready")
+
+
+def _summary(ds: Any) -> str:
+    sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items() if not str(name).startswith("recipe_"))
+    words = [f"{ds.attrs['law']} by {ds.attrs['method']} on {ds.attrs['engine']}", ds.attrs["status"], sizes]
+    if "y" in ds and ds.sizes["time"] > 1 and bool(ds.z.notnull().any()):
+        error = ds.hamjl.tracking_error()
+        words.append("RMS error " + ", ".join(f"{float(e):.4g}" for e in error[:4]) + " over the second half")
+    return "; ".join(words)
+
+
+def _overview(ds: Any) -> Any:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from hamjl.plots import overview
+
+    return overview(ds)
+
+
+def _draw(output: str, figure: Callable[[], Any], write_whole: Any) -> None:
+    if Path(output).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise errors.ProblemError(f"the figure must be a .png, .pdf or .svg file, got {output!r}: rename it.")
+    write_whole(output, lambda path: figure().savefig(path, dpi=150))
+    click.echo(output)

@@ -1,0 +1,114 @@
+"""The paper's numerical experiments (its Section 4.2, Figures 1 to 4): Hamiltonian sign flip by Algorithm 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hamjl import plots, signals
+from hamjl.laws import SignFlip
+from hamjl.methods import Euler
+from hamjl.network import Network
+from hamjl.objective import Objective
+from hamjl.problem import Problem
+from hamjl.signals import Signal
+from hamjl.solve import solve
+from hamjl.storage import save, write_whole
+
+STEP, SPEED, SAMPLES = 0.02, 0.01, 2001
+GUESSES = (
+    "Given by the paper: n = 5 neurons, fully connected; r_w = 1, r = 0.1 and q as stated (no 1/2 on r_w); Algorithm 1, "
+    "Euler with x and w random and p = 0; target on the first neuron. "
+    "Guessed, because the paper does not print it: activation tanh (smooth and bounded, as Prop. 1 asks, and the target "
+    "lies in its range); velocity c = 1 (the experiments' cost has no c); self-loops present; phi = 1; x, w ~ U[0, 1] "
+    f"(seed 0); step {STEP} with the sign flipped at every step, since the rate of convergence does not depend on the "
+    "frequency of the flips but on the step, which must stay below the stability threshold of the fastest mode; target "
+    f"0.5 cos({SPEED} t), slow compared with that rate, since nothing faster is tracked."
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its runs by label, how it is drawn, and its caption."""
+
+    runs: dict[str, tuple[float, Signal]]  # label: (q, target)
+    plot: Callable[[xr.Dataset, Any], Any]
+    caption: str
+
+
+def _patched(seed: int = 0, end: float = 1200.0) -> Signal:
+    """Cosines and constants patched at random: nothing in the past tells what comes next."""
+    rng = np.random.default_rng(seed)
+    pieces, start, wave = [], 0.0, True
+    while start < end:
+        if wave:
+            piece = signals.cosine(rng.uniform(0.2, 0.5), rng.uniform(0.01, 0.03), rng.uniform(0, 2 * np.pi))
+        else:
+            piece = signals.constant(rng.uniform(-0.5, 0.5))
+        pieces.append((start, piece))
+        start += rng.uniform(80.0, 200.0)
+        wave = not wave
+    return signals.patches(pieces)
+
+
+def figures() -> dict[str, Figure]:
+    """The figures by name."""
+    cosine = signals.cosine(0.5, SPEED)
+    predictable = signals.cosines([(0.3, SPEED, 0.0), (0.2, 2.3 * SPEED, 1.0)])
+    return {
+        "fig1": Figure({"cosine": (100.0, cosine)}, plots.tracking, "Tracking a cosine with accuracy q = 100."),
+        "fig2": Figure({"cosine": (1000.0, cosine)}, plots.tracking, "Tracking a cosine with accuracy q = 1000."),
+        "fig3": Figure(
+            {"unpredictable": (100.0, _patched()), "predictable": (100.0, predictable)},
+            plots.tracking,
+            "Tracking with q = 100 a signal patched from cosines and constants at random, and a sum of two cosines.",
+        ),
+        "fig4": Figure(
+            {"unpredictable": (100.0, _patched()), "predictable": (100.0, predictable)},
+            plots.energies,
+            "Lagrangian and Hamiltonian of the runs of Figure 3.",
+        ),
+    }
+
+
+def problem(q: float, target: Signal, seed: int = 0) -> Problem:
+    """The experiments' network and objective for an accuracy q and a target."""
+    network = Network.fully_connected(5, self_loops=True)
+    return Problem(network, Objective.tracking(q=q, r_w=1.0, r=0.1), target=target, span=(0.0, 1200.0), seed=seed)
+
+
+def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]:
+    """Run the experiments of a figure and write a NetCDF file for each, the figure and its text.
+
+    Returns the paths of the files written to `folder`, which is created if need be.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, folder = figures()[name], Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn, axes = plt.subplots(
+        len(figure.runs), figsize=(7.2, 0.6 + 2.6 * len(figure.runs)), layout="constrained", squeeze=False
+    )
+    written, lines = [], [f"{name}. {figure.caption}", ""]
+    for ax, (label, (q, target)) in zip(axes[:, 0], figure.runs.items(), strict=True):
+        run = solve(problem(q, target), SignFlip(every_step=True), Euler(STEP), times=SAMPLES, engine=engine)
+        run.attrs["title"] = f"{name}, {label} target, q = {q:g}"
+        figure.plot(run, ax)
+        ax.set_title(f"{label} target, q = {q:g}", fontsize="medium", loc="left")
+        written.append(save(run, folder / (f"{name}.nc" if len(figure.runs) == 1 else f"{name}-{label}.nc")))
+        error = float(run.hamjl.tracking_error()[0])
+        rest = float(np.sqrt((run.z**2).sel(time=slice(600, None)).mean()))
+        lines.append(f"{label}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); {run.status}.")
+    written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
+    plt.close(drawn)
+    text = "\n".join([*lines, "", GUESSES, ""])
+    written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text, encoding="utf-8")))
+    return written
