@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,12 @@ class TrajectoryAccessor:
         if "recipe" not in self._ds.attrs:
             raise ProblemError("a trajectory must carry its recipe in attrs, got a Dataset without: keep its attrs.")
         return Recipe.unpack(self._ds.attrs["recipe"], self._ds)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """The engine's counts: steps, evaluations, restarts."""
+        counts: dict[str, Any] = json.loads(self._ds.attrs.get("statistics", "{}"))
+        return counts
 
     # -- analyses ----------------------------------------------------------------------------------------------------
     def weights(self) -> xr.DataArray:
@@ -87,7 +94,7 @@ class TrajectoryAccessor:
         t, y = self._time, self._states
         powers = self._dynamics.powers(t, y, self._signs)
         left, right, middle, whole = self._intervals()
-        ends = [self._dynamics.powers(*part, middle[0]) for part in (left, middle, right)]
+        ends = [self._dynamics.powers(when, y, s, middle[0]) for when, y, s in (left, middle, right)]
         total = [sum(p.values(), np.zeros(len(t) - 1)) for p in ends]
         predicted = np.diff(t) * (total[0] + 4 * total[1] + total[2]) / 6
         energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], middle[0])) for p in (left, right)]

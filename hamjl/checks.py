@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hamjl.errors import ProblemError, unknown
+from hamjl.errors import ProblemError, shown, unknown
 
 
 def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
@@ -23,21 +23,29 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
             result = math.nan
         if math.isfinite(result) and not (positive and result <= 0) and not (nonnegative and result < 0):
             return result
-    raise ProblemError(f"{what} must be {rule}, got {value!r}: change it.")
+    raise ProblemError(f"{what} must be {rule}, got {shown(value)}: change it.")
 
 
 def count(value: Any, what: str, *, least: int = 0) -> int:
     """Return an integer not below `least`."""
     if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
         return int(value)
-    raise ProblemError(f"{what} must be a whole number, {least} or more, got {value!r}: change it.")
+    raise ProblemError(f"{what} must be a whole number, {least} or more, got {shown(value)}: change it.")
 
 
 def flag(value: Any, what: str) -> bool:
     """Return a bool."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise ProblemError(f"{what} must be true or false, got {value!r}: change it.")
+    raise ProblemError(f"{what} must be true or false, got {shown(value)}: change it.")
+
+
+def choice(value: Any, known: Iterable[str], what: str) -> str:
+    """Return a name that is among the `known` ones."""
+    names = tuple(known)
+    if isinstance(value, str) and value in names:
+        return value
+    raise ProblemError(unknown(what, value, names))
 
 
 def array(value: ArrayLike, what: str) -> NDArray[np.floating]:
@@ -47,7 +55,7 @@ def array(value: ArrayLike, what: str) -> NDArray[np.floating]:
             raise TypeError
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise ProblemError(f"{what} must be an array of real numbers, got {value!r:.80}: convert it.") from None
+        raise ProblemError(f"{what} must be an array of real numbers, got {shown(value)}: convert it.") from None
 
 
 def finite(value: ArrayLike, what: str) -> NDArray[np.floating]:
@@ -78,11 +86,10 @@ def mapping(value: Any, what: str) -> dict[str, Any]:
     """Return a dict with string keys."""
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return dict(value)
-    raise ProblemError(f"{what} must be a table of names and values, got {value!r:.80}: write it as one.")
+    raise ProblemError(f"{what} must be a table of names and values, got {shown(value)}: write it as one.")
 
 
 def keys(value: Mapping[str, Any], what: str, known: tuple[str, ...]) -> None:
     """Refuse a table that holds a key which is not `known`."""
     for key in value:
-        if key not in known:
-            raise ProblemError(unknown(f"A key of {what}", key, known))
+        choice(key, known, f"A key of {what}")

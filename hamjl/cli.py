@@ -56,7 +56,7 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
             written = make(name, output, engine or "auto")
         except OSError as error:
             raise errors.ProblemError(
-                f"the output folder must be writable, got {output!r} ({error.strerror})."
+                f"the output folder must be writable, got {errors.shown(output)} ({error.strerror})."
             ) from None
         click.echo(f"{name}: " + ", ".join(str(path) for path in written))
 
@@ -132,6 +132,8 @@ def _overview(ds: Any) -> Any:
 
 def _draw(output: str, figure: Callable[[], Any], write_whole: Any) -> None:
     if Path(output).suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise errors.ProblemError(f"the figure must be a .png, .pdf or .svg file, got {output!r}: rename it.")
+        raise errors.ProblemError(
+            f"the figure must be a .png, .pdf or .svg file, got {errors.shown(output)}: rename it."
+        )
     write_whole(output, lambda path: figure().savefig(path, dpi=150))
     click.echo(output)

@@ -26,9 +26,15 @@ class RunWarning(UserWarning):
     """A run stopped early; the trajectory holds what was computed and its ``status`` says why."""
 
 
+def shown(given: object) -> str:
+    """Return what the user gave on one line, shortened."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= 80 else f"{text[:76]} …"
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the `known` ones, with the nearest of them."""
     known = sorted(known)
     near = get_close_matches(str(given), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, known))}."
-    return f"{kind} must be a known name, got {given!r}: {hint}"
+    return f"{kind} must be a known name, got {shown(given)}: {hint}"

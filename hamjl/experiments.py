@@ -22,12 +22,12 @@ from hamjl.storage import save, write_whole
 
 STEP, SPEED, SAMPLES = 0.02, 0.01, 2001
 GUESSES = (
-    "Given by the paper: n = 5 neurons, fully connected; r_w = 1, r = 0.1 and q as stated (no 1/2 on r_w); Algorithm 1, "
-    "Euler with x and w random and p = 0; target on the first neuron. "
-    "Guessed, because the paper does not print it: activation tanh (smooth and bounded, as Prop. 1 asks, and the target "
-    "lies in its range); velocity c = 1 (the experiments' cost has no c); self-loops present; phi = 1; x, w ~ U[0, 1] "
-    f"(seed 0); step {STEP} with the sign flipped at every step, since the rate of convergence does not depend on the "
-    "frequency of the flips but on the step, which must stay below the stability threshold of the fastest mode; target "
+    "Given by the paper: n = 5 neurons, fully connected; r_w = 1, r = 0.1 and q as stated (no 1/2 on r_w); Algorithm "
+    "1, Euler with x and w random and p = 0; target on the first neuron. "
+    "Guessed, because the paper does not print it: activation tanh (smooth and bounded, as Prop. 1 asks, and the "
+    "target lies in its range); velocity c = 1 (the experiments' cost has no c); self-loops present; phi = 1; x, w ~ U[0, 1] "
+    f"(seed 0); step {STEP} with the sign flipped at every step, since the rate of convergence does not depend on "
+    "the frequency of the flips but on the step, which must stay below the stability threshold of the fastest mode; target "
     f"0.5 cos({SPEED} t), slow compared with that rate, since nothing faster is tracked."
 )
 
@@ -106,7 +106,9 @@ def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]
         written.append(save(run, folder / (f"{name}.nc" if len(figure.runs) == 1 else f"{name}-{label}.nc")))
         error = float(run.hamjl.tracking_error()[0])
         rest = float(np.sqrt((run.z**2).sel(time=slice(600, None)).mean()))
-        lines.append(f"{label}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); {run.status}.")
+        lines.append(
+            f"{label}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); {run.status}."
+        )
     written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
     plt.close(drawn)
     text = "\n".join([*lines, "", GUESSES, ""])

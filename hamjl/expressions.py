@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hamjl.errors import ExpressionError, unknown
+from hamjl.errors import ExpressionError, shown, unknown
 
 if TYPE_CHECKING:
     import sympy
@@ -77,7 +78,7 @@ def check(formula: Any, symbols: Sequence[str], what: str = "expression") -> str
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ExpressionError(
-            f"{what} must be a formula such as 'tanh(a) + a/10', got {text!r}: check its spelling."
+            f"{what} must be a formula such as 'tanh(a) + a/10', got {shown(text)}: check its spelling."
         ) from None
     _check_node(tree, tuple(symbols), what, text, 0)
     return text
@@ -130,6 +131,11 @@ def to_text(expr: sympy.Expr) -> str:
     return _printer().doprint(expr)
 
 
+def is_sympy(value: Any) -> bool:
+    """Whether a value is a SymPy expression; SymPy is not imported to find out."""
+    return "sympy" in sys.modules and isinstance(value, sys.modules["sympy"].Expr)
+
+
 def _derivative(f: sympy.Expr, order: str) -> sympy.Expr:
     import sympy
 
@@ -143,16 +149,18 @@ def _as_text(formula: Any, what: str) -> str:
         return formula.strip()
     if isinstance(formula, int | float) and not isinstance(formula, bool) and math.isfinite(formula):
         return repr(formula)
-    if type(formula).__module__.partition(".")[0] == "sympy":
+    if is_sympy(formula):
         return to_text(formula)
     raise ExpressionError(
-        f"{what} must be a string, a finite number or a SymPy expression, got {formula!r}: write it as a formula."
+        f"{what} must be a string, a finite number or a SymPy expression, got {shown(formula)}: write it as a formula."
     )
 
 
 def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise ExpressionError(f"{what} must be nested at most {MAX_DEPTH} deep, got {text!r}: give it a simpler form.")
+        raise ExpressionError(
+            f"{what} must be nested at most {MAX_DEPTH} deep, got {shown(text)}: give it a simpler form."
+        )
 
     def descend(*children: ast.AST) -> None:
         for child in children:

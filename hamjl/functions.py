@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from hamjl.checks import number
-from hamjl.errors import ProblemError, unknown
-from hamjl.expressions import Program, check, program
+from hamjl.errors import ProblemError, shown, unknown
+from hamjl.expressions import Program, check, is_sympy, program
 
 ACTIVATIONS = {
     "tanh": "tanh(a)",
@@ -43,7 +43,11 @@ def activation(value: Any) -> str:
 
 def loss(value: Any) -> str:
     """Return the checked name or formula of a loss L(y, z), summed over the outputs."""
-    return SOFTMAX if value == SOFTMAX else _resolve(value, {**LOSSES, SOFTMAX: ""}, ("y", "z"), "loss")
+    return (
+        SOFTMAX
+        if isinstance(value, str) and value == SOFTMAX
+        else _resolve(value, {**LOSSES, SOFTMAX: ""}, ("y", "z"), "loss")
+    )
 
 
 def regularizer(value: Any) -> str:
@@ -53,7 +57,7 @@ def regularizer(value: Any) -> str:
 
 def dissipation(value: Any) -> str | float:
     """Return a dissipation: the number θ of φ = e^{θt}, or the checked formula of φ(t)."""
-    if isinstance(value, str) or type(value).__module__.startswith("sympy"):
+    if isinstance(value, str) or is_sympy(value):
         return check(value, ("t",), "dissipation φ")
     return number(value, "dissipation θ (φ = exp(θ t))")
 
@@ -85,7 +89,7 @@ def dissipation_program(value: str | float) -> Program:
     t = sympy.Symbol("t", real=True)
     phi = sympy.exp(sympy.Float(value) * t) if isinstance(value, float) else to_sympy(value)
     if phi.is_number and not phi.is_positive:
-        raise ProblemError(f"dissipation φ must be positive, got {value!r}: use e.g. 'exp(t)' or a number θ.")
+        raise ProblemError(f"dissipation φ must be positive, got {shown(value)}: use e.g. 'exp(t)' or a number θ.")
     log_phi = sympy.expand_log(sympy.log(phi))
     rate = sympy.simplify(sympy.diff(phi, t) / phi)
     return emit(("t",), {"f": phi, "log": log_phi, "rate": rate}, f"dissipation {value!r}")

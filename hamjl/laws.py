@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hamjl.checks import flag, keys, mapping, number
-from hamjl.errors import ProblemError, unknown
+from hamjl.checks import choice, flag, keys, mapping, number
+from hamjl.errors import ProblemError, shown
 
 
 class Law:
@@ -91,11 +91,9 @@ def law(value: Any) -> Law:
     table = {"name": value} if isinstance(value, str) else mapping(value, "law") if isinstance(value, Mapping) else None
     if table is None:
         raise ProblemError(
-            f"law must be one of hamjl's laws or a name, got {value!r:.60}: write e.g. CostateReversal()."
+            f"law must be one of hamjl's laws or a name, got {shown(value)}: write e.g. CostateReversal()."
         )
-    name = table.pop("name", None)
-    if name not in _LAWS:
-        raise ProblemError(unknown("law", name, _LAWS))
+    name = choice(table.pop("name", None), _LAWS, "law")
     cls = _LAWS[name]
     keys(table, f"law {name!r}", tuple(cls.__dataclass_fields__))  # type: ignore[attr-defined]
     return cls(**table)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hamjl.checks import count, keys, mapping, number
-from hamjl.errors import ProblemError, unknown
+from hamjl.checks import choice, count, keys, mapping, number
+from hamjl.errors import ProblemError, shown
 
 SOLVERS = ("auto", "RK45", "DOP853", "LSODA", "BDF", "Radau")
 
@@ -55,8 +55,7 @@ class Adaptive(Method):
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        if self.name not in SOLVERS:
-            raise ProblemError(unknown("method", self.name, (*SOLVERS, "Euler")))
+        choice(self.name, SOLVERS, "method")
         for name in ("rtol", "atol"):
             object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
         if not 1e-13 <= self.rtol < 1:
@@ -72,7 +71,7 @@ def method(value: Any) -> Method:
         {"name": value} if isinstance(value, str) else mapping(value, "method") if isinstance(value, Mapping) else None
     )
     if table is None:
-        raise ProblemError(f"method must be a method or a name, got {value!r:.60}: write e.g. Euler(0.02) or 'BDF'.")
+        raise ProblemError(f"method must be a method or a name, got {shown(value)}: write e.g. Euler(0.02) or 'BDF'.")
     if str(table.get("name", "auto")).lower() == "euler":
         keys(table, "method 'Euler'", ("name", "step"))
         if "step" not in table:

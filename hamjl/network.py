@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hamjl.checks import array, count, flag, keys, mapping, number
-from hamjl.errors import ProblemError, unknown
+from hamjl.checks import array, choice, count, flag, keys, mapping, number
+from hamjl.errors import ProblemError, shown
 from hamjl.functions import activation as check_activation
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Network:
             pairs = [(str(j), str(i)) for j, i in arcs]
         except (TypeError, ValueError):
             raise ProblemError(
-                f"arcs must be (source, target) pairs of names, got {arcs!r:.80}: write e.g. [('u0', 'x0')]."
+                f"arcs must be (source, target) pairs of names, got {shown(arcs)}: write e.g. [('u0', 'x0')]."
             ) from None
         ins = _names(inputs, "inputs")
         if neurons is None:
@@ -93,8 +93,7 @@ class Network:
         position = {name: k for k, name in enumerate((*ins, *outs))}
         for j, i in pairs:
             for name in (j, i):
-                if name not in position:
-                    raise ProblemError(unknown(f"Both ends of arc {j!r} -> {i!r} must exist; a vertex", name, position))
+                choice(name, position, f"Both ends of arc {j!r} -> {i!r} must exist; a vertex")
             if i in ins:
                 raise ProblemError(f"inputs have no parents, got the arc {j!r} -> {i!r}: make {i!r} a neuron.")
         source = np.array([position[j] for j, _ in pairs], dtype=np.int64)
@@ -134,7 +133,9 @@ class Network:
         except TypeError:
             widths = []
         if len(widths) < 2:
-            raise ProblemError(f"sizes must list at least inputs and outputs, got {sizes!r}: write e.g. [2, 8, 1].")
+            raise ProblemError(
+                f"sizes must list at least inputs and outputs, got {shown(sizes)}: write e.g. [2, 8, 1]."
+            )
         d, n = widths[0], sum(widths[1:])
         names = (*_numbered("u", d), *([BIAS] if flag(bias, "bias") else []))
         matrix = np.zeros((n, len(names) + n), dtype=bool)
@@ -218,10 +219,12 @@ class Network:
         twice = np.nonzero((np.diff(source) == 0) & (np.diff(target) == 0))[0]
         if twice.size:
             j, i = vertices[source[twice[0]]], neurons[target[twice[0]]]
-            raise ProblemError(f"an arc may appear once, got {j!r} -> {i!r} twice: remove one.")
+            raise ProblemError(f"an arc may appear once, got {shown(j)} -> {i!r} twice: remove one.")
         for k, name in enumerate(inputs):
             if not (source == k).any():
-                raise ProblemError(f"every input must feed a neuron, got {name!r} with no arc: remove it or add one.")
+                raise ProblemError(
+                    f"every input must feed a neuron, got {shown(name)} with no arc: remove it or add one."
+                )
         c = _per_neuron(velocity, neurons, "velocity", 1.0)
         values = np.array([number(value, "velocity", positive=True) for value in c])
         sigma = tuple(check_activation(value) for value in _per_neuron(activation, neurons, "activation", "tanh"))
@@ -308,8 +311,7 @@ class Network:
             "layered": (cls.layered, ("sizes", "bias"), "sizes"),
             "arcs": (cls.from_arcs, ("arcs", "inputs", "neurons", "outputs"), "arcs"),
         }
-        if kind not in builders:
-            raise ProblemError(unknown("network kind", kind, builders))
+        choice(kind, builders, "network kind")
         build, known, first = builders[kind]
         keys(table, f"network of kind {kind!r}", (*known, "activation", "velocity"))
         if first not in table:
@@ -347,11 +349,11 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
 
 def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable) or not all(isinstance(v, str) and v for v in values):
-        raise ProblemError(f"{what} must be a list of names, got {values!r:.80}: write e.g. ['x0', 'x1'].")
+        raise ProblemError(f"{what} must be a list of names, got {shown(values)}: write e.g. ['x0', 'x1'].")
     names = tuple(values)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ProblemError(f"{what} must have different names, got {twice!r} twice: rename one.")
+        raise ProblemError(f"{what} must have different names, got {shown(twice)} twice: rename one.")
     return names
 
 
@@ -362,8 +364,7 @@ def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[st
         return neurons[:outputs]
     names = _names(outputs, "outputs")  # type: ignore[arg-type]  # a bool is refused there
     for name in names:
-        if name not in neurons:
-            raise ProblemError(unknown("An output must be a neuron and", name, neurons))
+        choice(name, neurons, "An output must be a neuron and")
     if not names:
         raise ProblemError("outputs must name at least one neuron, got none: name the neurons that the loss sees.")
     return names
@@ -372,10 +373,9 @@ def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[st
 def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:
     if isinstance(value, Mapping):
         for name in value:
-            if name not in neurons:
-                raise ProblemError(unknown(f"A neuron given a {what}", name, neurons))
+            choice(name, neurons, f"A neuron given a {what}")
         return [value.get(name, default) for name in neurons]
-    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) and np.ndim(value) > 0:
+    if isinstance(value, list | tuple | np.ndarray) and not (isinstance(value, np.ndarray) and value.ndim == 0):
         if len(value) != len(neurons):
             raise ProblemError(f"{what} must have one value per neuron ({len(neurons)}), got {len(value)}: match them.")
         return list(value)

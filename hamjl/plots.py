@@ -148,8 +148,9 @@ def _places(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
             for name, a in zip(neurons, angle, strict=True)
         }
     else:
-        for k in range(int(depth.max()) + 1):
-            columns.append([name for name, d in zip(neurons, depth, strict=True) if d == k])
+        columns += [
+            [name for name, d in zip(neurons, depth, strict=True) if d == k] for k in range(int(depth.max()) + 1)
+        ]
     for k, column in enumerate(columns):
         for m, name in enumerate(column):
             place[name] = (1.4 * k, 0.8 * ((len(column) - 1) / 2 - m))

@@ -12,9 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import functions, signals
-from hamjl.checks import count, finite, keys, mapping, number
+from hamjl.checks import choice, count, finite, keys, mapping, number
 from hamjl.codegen import compile_program
-from hamjl.errors import ProblemError, unknown
+from hamjl.errors import ProblemError, shown, unknown
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
 from hamjl.signals import Signal
@@ -170,8 +170,7 @@ class Problem:
             value = {}
         if isinstance(value, Mapping):
             for name in value:
-                if name not in names:
-                    raise ProblemError(unknown(f"A name of {what}", name, names))
+                choice(name, names, f"A name of {what}")
             result = {str(name): one_signal(part, f"{what} {name!r}") for name, part in value.items()}
             for name, signal in result.items():
                 if signal.table.channels != 1:
@@ -212,8 +211,7 @@ class Problem:
 
     def _initial(self, value: Any) -> dict[str, Any]:
         if isinstance(value, str):
-            if value not in _DRAWS:
-                raise ProblemError(unknown("initial", value, _DRAWS))
+            choice(value, _DRAWS, "initial")
             return {"x": _DRAWS[value], "w": _DRAWS[value]}
         if isinstance(value, xr.Dataset):
             missing = [name for name in STATE if name not in value or value[name].ndim != 1]
@@ -224,7 +222,7 @@ class Problem:
                 )
             return {name: finite(value[name].values, name) for name in STATE}
         if not isinstance(value, Mapping):
-            raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {value!r:.60}: see Problem.")
+            raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
         return {name: finite(v, name) if isinstance(v, list | tuple | xr.DataArray) else v for name, v in table.items()}
@@ -268,7 +266,7 @@ def one_signal(value: Any, what: str) -> Signal:
         return signals.series(value)
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return signals.constant(float(value))
-    raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {value!r:.60}: convert it.")
+    raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {shown(value)}: convert it.")
 
 
 def check_span(value: Any) -> tuple[float, float]:
@@ -276,7 +274,7 @@ def check_span(value: Any) -> tuple[float, float]:
     try:
         start, stop = value
     except (TypeError, ValueError):
-        raise ProblemError(f"span must be a start and an end time, got {value!r:.60}: write e.g. (0, 10).") from None
+        raise ProblemError(f"span must be a start and an end time, got {shown(value)}: write e.g. (0, 10).") from None
     start, stop = number(start, "start of the span"), number(stop, "end of the span")
     if stop <= start:
         raise ProblemError(f"span must end after its start, got {start:g} to {stop:g}: swap or change them.")
@@ -288,7 +286,7 @@ def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray
         if len(value) != 1 or next(iter(value)) not in ("uniform", "normal"):
             raise ProblemError(
                 f"initial {name} drawn at random must be {{'uniform': [low, high]}} or {{'normal': [mean, std]}}, "
-                f"got {dict(value)!r:.60}: write one of them."
+                f"got {shown(dict(value))}: write one of them."
             )
         kind, pair = next(iter(value.items()))
         limits = finite(pair, f"the two numbers of {kind} {name}")
@@ -297,7 +295,7 @@ def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray
             or (kind == "normal" and limits[1] < 0)
             or (kind == "uniform" and limits[1] < limits[0])
         ):
-            raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {pair!r:.60}: change it.")
+            raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {shown(pair)}: change it.")
         drawn: NDArray[np.floating] = getattr(rng, kind)(limits[0], limits[1], size)
         return drawn
     values = finite(value, f"initial {name}")

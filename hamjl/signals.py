@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from hamjl.checks import array, increasing, keys, mapping, number
-from hamjl.errors import ProblemError, unknown
+from hamjl.checks import array, choice, increasing, keys, mapping, number
+from hamjl.errors import ProblemError, shown
 from hamjl.piecewise import Piecewise
 
 INTERPOLATIONS = ("previous", "linear", "cubic")
@@ -50,9 +50,10 @@ def cosines(terms: Iterable[Sequence[float]], offset: float = 0.0) -> Signal:
     """``offset + Σ amplitude cos(omega t + phase)`` over (amplitude, omega, phase) terms."""
     try:
         triples = [tuple(term) for term in terms]
-        assert all(len(term) == 3 for term in triples)
-    except (TypeError, AssertionError):
-        raise ProblemError(f"terms must be (amplitude, omega, phase) triples, got {terms!r:.80}: list them.") from None
+    except TypeError:
+        triples = [()]
+    if not all(len(term) == 3 for term in triples):
+        raise ProblemError(f"terms must be (amplitude, omega, phase) triples, got {shown(terms)}: list them.")
     return _analytic(triples, offset, {"kind": "cosines", "terms": [list(t) for t in triples], "offset": offset})
 
 
@@ -65,7 +66,7 @@ def patches(pieces: Iterable[tuple[float, Signal]]) -> Signal:
     if not parts or not all(isinstance(s, Signal) and len(s.table.start) == 1 for _, s in parts):
         raise ProblemError(
             "patches must be (start, signal) pairs of constants, cosines or sums of cosines, "
-            f"got {pieces!r:.80}: write e.g. [(0, cosine(.5, .01)), (100, constant(.2))]."
+            f"got {shown(pieces)}: write e.g. [(0, cosine(.5, .01)), (100, constant(.2))]."
         )
     start = increasing([t for t, _ in parts], "starts of the patches")
     tables = [signal.table for _, signal in parts]
@@ -94,8 +95,7 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
     interpolation : {"linear", "previous", "cubic"}
         ``"cubic"`` is the not-a-knot spline of each run of finite samples.
     """
-    if interpolation not in INTERPOLATIONS:
-        raise ProblemError(unknown("interpolation", interpolation, INTERPOLATIONS))
+    choice(interpolation, INTERPOLATIONS, "interpolation")
     if not isinstance(data, xr.DataArray):
         raise ProblemError(f"a series must be an xarray.DataArray, got {type(data).__name__}: wrap it in one.")
     if "time" not in data.dims or data.ndim > 2:
@@ -130,13 +130,12 @@ def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
         "patches": (_patches_from, ("pieces",)),
         "series": (_series_from, ("data", "interpolation", *_FILE_KEYS)),
     }
-    if kind not in builders:
-        raise ProblemError(unknown("signal kind", kind, builders))
+    choice(kind, builders, "signal kind")
     build, known = builders[kind]
     keys(table, f"signal of kind {kind!r}", known)
     try:
         result: Signal = build(**table, folder=folder) if kind == "series" else build(**table)
-    except TypeError:
+    except TypeError:  # an argument is missing
         raise ProblemError(
             f"a signal of kind {kind!r} needs {', '.join(known)}, got {sorted(table)}: add it."
         ) from None
@@ -188,8 +187,7 @@ def _read(
             wanted = [name for name in frame.columns if name != time] if columns is None else columns
             wanted = [wanted] if isinstance(wanted, str) else list(wanted)
             for name in (time, *wanted):
-                if name not in frame.columns:
-                    raise ProblemError(unknown(f"A column of {path.name}", name, map(str, frame.columns)))
+                choice(name, map(str, frame.columns), f"A column of {path.name}")
             values = array(frame[wanted].values, f"columns {wanted} of {path.name}")
             when = array(frame[time].values, f"column {time!r} of {path.name}")
             return xr.DataArray(values, dims=("time", "channel"), coords={"time": when, "channel": wanted})
@@ -197,8 +195,7 @@ def _read(
             names = list(map(str, stored.data_vars))
             if variable is None and len(names) == 1:
                 variable = names[0]
-            if variable not in names:
-                raise ProblemError(unknown(f"variable of {path.name}", variable, names))
+            choice(variable, names, f"variable of {path.name}")
             return stored[variable].rename({time: "time"} if time != "time" else {}).load()
     except ProblemError:
         raise

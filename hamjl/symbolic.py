@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hamjl import functions, signals
 from hamjl.checks import keys, mapping, number
-from hamjl.errors import ProblemError
+from hamjl.errors import ProblemError, shown
 from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
 from hamjl.problem import check_dissipation, check_span, covered, one_signal
 from hamjl.signals import Signal
@@ -82,7 +82,7 @@ class SymbolicSystem:
         if not formulas:
             raise ProblemError("a system needs at least one state, got none: write e.g. {'x': 'v'}.")
         if isinstance(controls, str) or not isinstance(controls, Sequence) or not controls:
-            raise ProblemError(f"controls must be a non-empty list of names, got {controls!r:.60}: write e.g. ['v'].")
+            raise ProblemError(f"controls must be a non-empty list of names, got {shown(controls)}: write e.g. ['v'].")
         numbers = {k: number(v, f"parameter {k!r}") for k, v in mapping(parameters or {}, "parameters").items()}
         tables = {k: one_signal(v, f"signal {k!r}") for k, v in mapping(signals or {}, "signals").items()}
         symbols = [*formulas, *(f"p_{name}" for name in formulas), *controls, *numbers, *tables, "t"]
@@ -188,7 +188,9 @@ def _check_names(names: Sequence[Any]) -> None:
                 f"{name!r}: rename it."
             )
         if name in seen:
-            raise ProblemError(f"symbols must be different (p_ and a state's name is its costate), got {name!r} twice.")
+            raise ProblemError(
+                f"symbols must be different (p_ and a state's name is its costate), got {shown(name)} twice."
+            )
         seen.add(name)
 
 

@@ -61,19 +61,23 @@ class LimitDynamics:
         return result
 
     def _forward(self, w: Array, drive: Array) -> Array:
-        f, arcs, activation = self.field, self.inner._arcs, self.inner._activation
-        u = drive[: f.inputs]
-        if self._order is not None:
-            x = np.zeros(f.neurons)
-            for layer in self._order:
-                x[layer] = activation(arcs.forward(w, np.concatenate((u, x))))[0][layer]
-            return x
-        # Pseudo-transient continuation: implicit steps of (7), longer and longer, so that stable equilibria are found.
-        x: Array = self._x
-        pace, before = 1.0, np.inf
-        matrix = self._recurrent(w)
+        """x = σ(a), by layers on a DAG."""
+        u, x = drive[: self.field.inputs], np.zeros(self.field.neurons)
+        if self._order is None:
+            return self._fixed_point(w, u)
+        for layer in self._order:
+            x[layer] = self._sigma(w, u, x)[0][layer]
+        return x
+
+    def _fixed_point(self, w: Array, u: Array) -> Array:
+        """x = σ(a) on a cyclic graph, by pseudo-transient continuation from where it last was.
+
+        These are implicit steps of (7), longer and longer, so that equilibria which (7) would reach are found.
+        """
+        x, pace, before = self._x, 1.0, np.inf
+        one, matrix = np.eye(len(x)), self._recurrent(w)
         for _ in range(200):
-            sigma, slope = activation(arcs.forward(w, np.concatenate((u, x))))
+            sigma, slope = self._sigma(w, u, x)
             residual = sigma - x
             size = float(np.abs(residual).max())
             if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
@@ -81,17 +85,20 @@ class LimitDynamics:
                 return x
             pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
             before = size
-            with np.errstate(all="ignore"):
-                x = x + _solve((1.0 + 1.0 / pace) * np.eye(f.neurons) - slope[:, None] * matrix, residual)
+            x = x + _solve((1.0 + 1.0 / pace) * one - slope[:, None] * matrix, residual)
             if not np.isfinite(x).all():
                 break
         raise NoFixedPointError
 
+    def _sigma(self, w: Array, u: Array, x: Array) -> tuple[Array, Array]:
+        """σ(a) and σ'(a), (neuron)."""
+        sigma, slope = self.inner.activation(self.inner.arcs.forward(w, np.concatenate((u, x))))
+        return sigma * np.ones_like(x), slope * np.ones_like(x)
+
     def _backward(self, w: Array, x: Array, drive: Array) -> Array:
         """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
-        f, arcs = self.field, self.inner._arcs
-        _, slope = self.inner._activation(arcs.forward(w, np.concatenate((drive[: f.inputs], x))))
-        slope = slope * np.ones(f.neurons)
+        f, arcs = self.field, self.inner.arcs
+        _, slope = self._sigma(w, drive[: f.inputs], x)
         source = np.zeros(f.neurons)
         source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
         if self._order is None:

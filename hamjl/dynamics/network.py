@@ -33,8 +33,8 @@ class NetworkDynamics:
         self._x, self._w = slice(0, n), slice(n, n + arcs)
         self._p, self._pw = slice(n + arcs, 2 * n + arcs), slice(2 * n + arcs, self.dimension)
         dense = arcs == n * (field.inputs + n)
-        self._arcs = DenseArcs(field) if dense else ListedArcs(field)
-        self._activation = _Activation(field)
+        self.arcs = DenseArcs(field) if dense else ListedArcs(field)
+        self.activation = _Activation(field)
         self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
         self._regularizer = compile_program(field.regularizer, ["df"])
         self._rate = compile_program(field.dissipation, ["rate"])
@@ -87,14 +87,14 @@ class NetworkDynamics:
         dx, dw, dp, dpw = self.split(out)
         sp = s * self.law.costate_sign
         v = np.concatenate((drive[..., : f.inputs], x), axis=-1) if f.inputs else x
-        sigma, slope = self._activation(self._arcs.forward(w, v))
+        sigma, slope = self.activation(self.arcs.forward(w, v))
         g = f.velocity * slope * p
         np.multiply(s * f.velocity, sigma - x, out=dx)
         np.multiply(pw, -s / f.inertia, out=dw)
-        back = f.velocity * p - self._arcs.backward(w, g)
+        back = f.velocity * p - self.arcs.backward(w, g)
         back[..., f.outputs] -= f.loss_scale * self.loss_gradient(x, drive)
         np.multiply(sp, back, out=dp)
-        self._arcs.outer(g, v, dpw)
+        self.arcs.outer(g, v, dpw)
         if f.regularizer_scale:
             dpw += f.regularizer_scale * self._regularizer(w)[0]
         dpw *= -sp
@@ -122,7 +122,7 @@ class NetworkDynamics:
         x, w, p, _ = self.split(y)
         sc = s * self.law.costate_sign
         v = np.concatenate((drive[: f.inputs], x))
-        _, slope, curvature = self._activation.with_curvature(self._arcs.forward(w, v))
+        _, slope, curvature = self.activation.with_curvature(self.arcs.forward(w, v))
         arc, inner = np.arange(len(w)), f.source >= f.inputs
         parent = f.source[inner] - f.inputs
         # da = a_x dx + a_w dw
@@ -197,7 +197,7 @@ class NetworkDynamics:
         """λ_i = σ'(a_i) p_x^i/φ (…, neuron), equation (15)."""
         x, w, p, _ = self.split(y)
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        return self._activation(self._arcs.forward(w, v))[1] * p
+        return self.activation(self.arcs.forward(w, v))[1] * p
 
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
@@ -212,7 +212,7 @@ class NetworkDynamics:
         """f of x' = f (…, neuron), whatever the law's sign."""
         x, w, _, _ = self.split(y)
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        sigma, _ = self._activation(self._arcs.forward(w, v))
+        sigma, _ = self.activation(self.arcs.forward(w, v))
         return self.field.velocity * (sigma - x)
 
     def powers(self, t: Array, y: Array, s: Array, inside: Array | None = None) -> dict[str, Array]:
@@ -226,9 +226,9 @@ class NetworkDynamics:
         rate = drive[..., -1]
         lagrangian = self.running_cost(y, drive) + self.kinetic(y)
         v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
-        _, slope = self._activation(self._arcs.forward(w, v))
+        _, slope = self.activation(self.arcs.forward(w, v))
         moving = np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1)
-        entering = (f.velocity * slope * p * self._arcs.forward(w, moving)).sum(axis=-1)
+        entering = (f.velocity * slope * p * self.arcs.forward(w, moving)).sum(axis=-1)
         plain = NetworkDynamics(f, LawCode()).rhs(y, drive, 1.0, np.empty_like(y))  # (H_p, -H_q) up to -ρp on p
         dx, dw, dp, dpw = self.split(plain)
         work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from hamjl.errors import ProblemError, unknown
+from hamjl.checks import choice
 
 ENGINES = ("auto", "python")
 
 
 def select(name: str) -> Any:
     """Return the engine of that name (see `hamjl.lowered.Engine`)."""
-    if name not in ENGINES:
-        raise ProblemError(unknown("engine", name, ENGINES))
+    choice(name, ENGINES, "engine")
     return import_module("hamjl.engines.python")

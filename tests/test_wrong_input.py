@@ -1,0 +1,273 @@
+"""Wrong input gets one sentence, hamjl's own: the rule, what was given, what to do."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hamjl as hj
+from hamjl import signals
+
+NET = hj.Network.layered([1, 2, 1])
+CYCLE = hj.Network.fully_connected(2)
+TIME = np.linspace(0.0, 1.0, 5)
+DATA = xr.DataArray(np.sin(TIME), dims="time", coords={"time": TIME})
+
+
+def with_time(time, values=None):
+    return xr.DataArray(np.zeros(len(time)) if values is None else values, dims="time", coords={"time": time})
+
+
+def simple(**changes):
+    given = {"inputs": 0.5, "target": 0.1, "span": (0, 1)} | changes
+    return hj.Problem(NET, hj.Objective(), **given)
+
+
+WRONG = {
+    "arc into an input": (lambda: hj.Network.from_arcs([("u", "x"), ("x", "u")], inputs=["u"]), "no parents"),
+    "dangling input": (lambda: hj.Network.from_arcs([("x", "y")], inputs=["u"]), "must feed a neuron"),
+    "arc to nowhere": (lambda: hj.Network.from_arcs([("x", "yy")], neurons=["x", "y"]), "did you mean"),
+    "duplicate arc": (lambda: hj.Network.from_arcs([("x", "y"), ("x", "y")]), "twice"),
+    "duplicate name": (lambda: hj.Network.from_arcs([("x", "y")], neurons=["x", "y", "x"]), "twice"),
+    "no neurons": (lambda: hj.Network.from_arcs([]), "at least one neuron"),
+    "arcs not pairs": (lambda: hj.Network.from_arcs([("x", "y", "z")]), "pairs"),
+    "output not a neuron": (lambda: hj.Network.from_arcs([("x", "y")], outputs=["z"]), "neuron"),
+    "no outputs": (lambda: hj.Network.from_arcs([("x", "y")], outputs=[]), "at least one"),
+    "too many outputs": (lambda: hj.Network.fully_connected(2, outputs=3), "between 1 and 2"),
+    "negative velocity": (lambda: hj.Network.fully_connected(2, velocity=-1.0), "positive"),
+    "zero velocity": (lambda: hj.Network.fully_connected(2, velocity=[1.0, 0.0]), "positive"),
+    "velocity of nobody": (lambda: hj.Network.fully_connected(2, velocity={"x9": 1.0}), "known name"),
+    "velocities too few": (lambda: hj.Network.fully_connected(3, velocity=[1.0, 2.0]), "per neuron"),
+    "adjacency shape": (lambda: hj.Network.from_adjacency(np.ones((3, 2))), "row per neuron"),
+    "adjacency NaN": (lambda: hj.Network.from_adjacency(np.full((2, 2), np.nan)), "finite"),
+    "adjacency text": (lambda: hj.Network.from_adjacency("abc"), "real numbers"),
+    "layers": (lambda: hj.Network.layered([3]), "at least inputs and outputs"),
+    "layer size": (lambda: hj.Network.layered([3, 0]), "whole number"),
+    "half a neuron": (lambda: hj.Network.fully_connected(2.5), "whole number"),
+    "undirected graph": (lambda: hj.Network.from_networkx(object()), "DiGraph"),
+    "network kind": (lambda: hj.Network.from_dict({"kind": "layerd", "sizes": [1, 1]}), "did you mean 'layered'"),
+    "network key": (lambda: hj.Network.from_dict({"kind": "layered", "sizes": [1, 1], "bais": True}), "bias"),
+    "activation": (lambda: hj.Network.fully_connected(2, activation="a + b"), "known name"),
+    "activation a list": (lambda: hj.Network.fully_connected(2, activation=[["tanh"], "tanh"]), "formula|string"),
+    "mass": (lambda: hj.Objective(m=0.0), "positive"),
+    "k": (lambda: hj.Objective(k=math.nan), "finite"),
+    "q": (lambda: hj.Objective.tracking(q=-1), "non-negative"),
+    "loss": (lambda: hj.Objective(loss="y - w"), "known name"),
+    "φ symbol": (lambda: hj.Objective(dissipation="exp(x)"), "known name"),
+    "θ": (lambda: hj.Objective(dissipation=math.inf), "finite"),
+    "φ negative": (lambda: hj.Problem(NET, hj.Objective(dissipation="1 - 2*t"), inputs=0, span=(0, 1)), "positive"),
+    "φ infinite": (
+        lambda: hj.Problem(NET, hj.Objective(dissipation="1/t"), inputs=0, span=(0, 1)),
+        "positive and finite",
+    ),
+    "φ zero": (lambda: hj.Problem(NET, hj.Objective(dissipation="0"), inputs=0, span=(0, 1)), "positive"),
+    "amplitude": (lambda: signals.cosine("big"), "finite number"),
+    "omega": (lambda: signals.cosine(1.0, np.nan), "finite number"),
+    "terms": (lambda: signals.cosines([(1, 2)]), "triples"),
+    "patches empty": (lambda: signals.patches([]), "patches"),
+    "patches order": (lambda: signals.patches([(1, signals.constant(0)), (0, signals.constant(1))]), "increase"),
+    "patch of a series": (lambda: signals.patches([(0, signals.series(DATA))]), "constants"),
+    "interpolation": (lambda: signals.series(DATA, "liner"), "did you mean 'linear'"),
+    "not a DataArray": (lambda: signals.series(np.zeros(3)), "DataArray"),
+    "no time": (lambda: signals.series(xr.DataArray([1.0], dims="t")), "'time'"),
+    "no time coordinate": (lambda: signals.series(xr.DataArray([1.0], dims="time")), "coordinate"),
+    "three dims": (lambda: signals.series(xr.DataArray(np.zeros((2, 2, 2)), dims=("time", "a", "b"))), "at most one"),
+    "dates": (lambda: signals.series(with_time(np.array(["2000-01-01", "2000-01-02"], dtype="M8[ns]"))), "numbers"),
+    "times repeat": (lambda: signals.series(with_time([0.0, 0.0, 1.0])), "increase strictly"),
+    "times go back": (lambda: signals.series(with_time([0.0, 2.0, 1.0])), "increase strictly"),
+    "time NaN": (lambda: signals.series(with_time([0.0, np.nan])), "finite"),
+    "infinite values": (lambda: signals.series(with_time([0.0, 1.0], [0.0, np.inf])), "finite or NaN"),
+    "text values": (lambda: signals.series(with_time([0.0, 1.0], ["a", "b"])), "real numbers"),
+    "no samples": (lambda: signals.series(with_time([])), "non-empty"),
+    "signal kind": (lambda: signals.from_dict({"kind": "cosin"}), "did you mean 'cosine'"),
+    "signal key": (lambda: signals.from_dict({"kind": "cosine", "omga": 1.0}), "omega"),
+    "input missing": (lambda: simple(inputs=None), "needs a signal"),
+    "input NaN": (lambda: simple(inputs=with_time([0.0, 0.5, 1.0], [0.0, np.nan, 1.0])), "must not be NaN"),
+    "input short": (lambda: simple(inputs=with_time([0.0, 0.5])), "cover the span"),
+    "target short": (lambda: simple(target=with_time([0.5, 1.0])), "cover the span"),
+    "target of nobody": (lambda: simple(target={"x0": 0.1}), "known name"),
+    "channels": (
+        lambda: simple(inputs=xr.DataArray(np.zeros((2, 3)), dims=("time", "c"), coords={"time": [0, 1]})),
+        "channel",
+    ),
+    "input a string": (lambda: simple(inputs="cosine"), "signal"),
+    "span reversed": (lambda: simple(span=(1, 0)), "end after"),
+    "span one number": (lambda: simple(span=5), "start and an end"),
+    "span NaN": (lambda: simple(span=(0, np.nan)), "finite"),
+    "initial name": (lambda: simple(initial="unifrom"), "did you mean 'uniform'"),
+    "initial key": (lambda: simple(initial={"y": 1.0}), "known name"),
+    "initial shape": (lambda: simple(initial={"x": [1.0, 2.0]}), "shape"),
+    "initial NaN": (lambda: simple(initial={"w": np.nan}), "finite"),
+    "initial draw": (lambda: simple(initial={"w": {"gauss": [0, 1]}}), "uniform"),
+    "initial normal": (lambda: simple(initial={"w": {"normal": [0, -1]}}), "std"),
+    "initial dataset": (lambda: simple(initial=xr.Dataset()), "isel"),
+    "seed": (lambda: simple(seed=-1), "whole number"),
+    "network": (lambda: hj.Problem("net", hj.Objective(), span=(0, 1)), "Network"),
+    "objective": (lambda: hj.Problem(NET, None, span=(0, 1)), "Objective"),
+    "two policies": (lambda: hj.SignFlip(every_step=True, frequency=1.0), "exactly one"),
+    "no policy": (lambda: hj.SignFlip(), "exactly one"),
+    "hysteresis": (lambda: hj.SignFlip(radius=1.0, hysteresis=1.0), "below 1"),
+    "law name": (lambda: hj.solve(simple(), "costate_reversl"), "did you mean 'costate_reversal'"),
+    "law type": (lambda: hj.solve(simple(), 3), "law"),
+    "method name": (lambda: hj.solve(simple(), method="BFD"), "did you mean 'BDF'"),
+    "method type": (lambda: hj.solve(simple(), method=3), "method"),
+    "euler without step": (lambda: hj.solve(simple(), method="Euler"), "needs a step"),
+    "negative step": (lambda: hj.Euler(-0.1), "positive"),
+    "step too long": (lambda: hj.solve(simple(), method=hj.Euler(2.0)), "fit into the span"),
+    "rtol": (lambda: hj.Adaptive(rtol=1e-20), "rtol"),
+    "max_steps": (lambda: hj.Adaptive(max_steps=0), "whole number"),
+    "every step, adaptive": (lambda: hj.solve(simple(), hj.SignFlip(every_step=True), "BDF"), "fixed step"),
+    "track without band": (lambda: hj.solve(simple(), hj.SignFlip(radius=1.0, hysteresis=0.0), "BDF"), "hysteresis"),
+    "times outside": (lambda: hj.solve(simple(), times=[0.0, 2.0]), "lie in the span"),
+    "times unordered": (lambda: hj.solve(simple(), times=[0.5, 0.2]), "increase"),
+    "times one": (lambda: hj.solve(simple(), times=1), "whole number"),
+    "times off the grid": (lambda: hj.solve(simple(), method=hj.Euler(0.1), times=[0.0, 0.25]), "whole steps"),
+    "engine": (lambda: hj.solve(simple(), engine="pyton"), "did you mean 'python'"),
+    "problem type": (lambda: hj.solve(NET), "Problem"),
+    "limit of a system": (
+        lambda: hj.solve(hj.SymbolicSystem({"x": "v"}, ["v"], "v**2", span=(0, 1)), hj.BackpropLimit()),
+        "networks",
+    ),
+    "control not quadratic": (lambda: hj.SymbolicSystem({"x": "v"}, ["v"], "v**4", span=(0, 1)), "quadratic"),
+    "control free": (lambda: hj.SymbolicSystem({"x": "v"}, ["v"], "x**2", span=(0, 1)), "quadratic"),
+    "system symbol": (lambda: hj.SymbolicSystem({"x": "v + k"}, ["v"], "v**2", span=(0, 1)), "known name"),
+    "system name": (lambda: hj.SymbolicSystem({"exp": "v"}, ["v"], "v**2", span=(0, 1)), "plain name"),
+    "system name twice": (lambda: hj.SymbolicSystem({"x": "v"}, ["x"], "x**2", span=(0, 1)), "different"),
+    "system keyword": (lambda: hj.SymbolicSystem({"lambda": "v"}, ["v"], "v**2", span=(0, 1)), "plain name"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_one_sentence(case):
+    call, words = WRONG[case]
+    with pytest.raises(hj.ProblemError, match=words) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 420
+    assert message.endswith((".", "?"))
+
+
+def refusal(call) -> str:
+    """The words of hamjl's own error, or nothing; any other error goes through."""
+    try:
+        call()
+    except hj.HamjlError as error:
+        return str(error)
+    return ""
+
+
+# Anything at all, at any door.
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=6),
+    st.sampled_from(["tanh", "x0", "u0", "uniform", "bias", "quadratic", "a", "t", "exp(t)"]),
+    st.lists(st.one_of(st.integers(-2, 2), st.floats(), st.text(max_size=3), st.none()), max_size=4),
+    st.dictionaries(st.text(max_size=4), st.one_of(st.integers(-2, 2), st.text(max_size=3), st.none()), max_size=3),
+    st.just(np.zeros((2, 2))),
+    st.just(np.array(1.0)),
+    st.just(DATA),
+    st.just(DATA.to_dataset(name="d")),
+    st.just(1j),
+    st.just(object()),
+    st.just({"kind": "cosine"}),
+)
+DOORS = {
+    "from_arcs": (hj.Network.from_arcs, ["arcs"], ["inputs", "neurons", "outputs", "activation", "velocity"]),
+    "fully_connected": (
+        hj.Network.fully_connected,
+        ["neurons"],
+        ["inputs", "bias", "self_loops", "outputs", "activation", "velocity"],
+    ),
+    "layered": (hj.Network.layered, ["sizes"], ["bias", "activation", "velocity"]),
+    "from_adjacency": (hj.Network.from_adjacency, ["matrix"], ["outputs", "activation", "velocity"]),
+    "network from_dict": (hj.Network.from_dict, ["spec"], []),
+    "objective": (
+        hj.Objective,
+        [],
+        ["loss", "loss_weight", "regularizer", "k", "m", "dissipation", "scaled_by_velocity"],
+    ),
+    "tracking": (hj.Objective.tracking, ["q"], ["r_w", "r", "loss", "dissipation"]),
+    "constant": (signals.constant, ["value"], []),
+    "cosine": (signals.cosine, [], ["amplitude", "omega", "phase", "offset"]),
+    "cosines": (signals.cosines, ["terms"], ["offset"]),
+    "patches": (signals.patches, ["pieces"], []),
+    "series": (signals.series, ["data"], ["interpolation"]),
+    "signal from_dict": (signals.from_dict, ["spec"], []),
+    "problem": (
+        lambda **options: hj.Problem(NET, hj.Objective(), **({"inputs": 0.1, "span": (0, 1)} | options)),
+        [],
+        ["inputs", "target", "span", "initial", "seed"],
+    ),
+    "sign flip": (hj.SignFlip, [], ["every_step", "frequency", "radius", "hysteresis"]),
+    "euler": (hj.Euler, ["step"], []),
+    "adaptive": (hj.Adaptive, [], ["name", "rtol", "atol", "max_steps"]),
+    "recipe": (hj.Recipe.from_dict, ["spec"], []),
+    "solve": (
+        lambda **options: hj.solve(simple(), **options),
+        [],
+        ["law", "method", "times", "engine"],
+    ),
+    "system": (
+        lambda **options: hj.SymbolicSystem(
+            **({"states": {"x": "v"}, "controls": ["v"], "cost": "v**2", "span": (0, 1)} | options)
+        ),
+        [],
+        ["states", "controls", "cost", "span", "initial", "costates", "parameters", "signals", "dissipation"],
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@given(data=st.data())
+def test_anything_at_any_door_is_taken_or_refused_by_hamjl(door, data):
+    build, required, optional = DOORS[door]
+    options = {name: data.draw(ODD, label=name) for name in required}
+    for name in optional:
+        if data.draw(st.integers(0, 2)) == 0:
+            options[name] = data.draw(ODD, label=name)
+    if door in ("fully_connected", "tracking") and isinstance(options.get("neurons"), int) and options["neurons"] > 50:
+        options["neurons"] = 3
+    assert "\n" not in refusal(lambda: build(**options))
+
+
+def _problem_tables():
+    """Problem files that are nearly right: one entry of a good one replaced, removed or added."""
+    good = hj.Recipe(simple(target=signals.cosine(0.1, 1.0)), times=3).to_dict()
+    paths: list[tuple] = []
+
+    def walk(tree, path):
+        paths.append(path)
+        if isinstance(tree, dict):
+            for key, value in tree.items():
+                walk(value, (*path, key))
+
+    walk(good, ())
+    return good, [path for path in paths if path]
+
+
+GOOD, PATHS = _problem_tables()
+
+
+@given(st.sampled_from(PATHS), st.one_of(ODD, st.just("REMOVE"), st.just("ADD")))
+def test_mutated_problem_files(path, change):
+    import copy
+
+    table = copy.deepcopy(GOOD)
+    inner = table
+    for key in path[:-1]:
+        inner = inner[key]
+    if isinstance(change, str) and change == "REMOVE":
+        del inner[path[-1]]
+    elif isinstance(change, str) and change == "ADD":
+        inner["extra"] = 1
+    else:
+        inner[path[-1]] = change
+    assert "\n" not in refusal(lambda: hj.Recipe.from_dict(table))
