@@ -12,7 +12,7 @@ from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.signals import Signal
-from hamjl.solve import run, solve
+from hamjl.solving import run, solve
 from hamjl.symbolic import SymbolicSystem
 
 __version__ = _version("hamjl")

@@ -73,7 +73,7 @@ def run(problem: str, output: str, engine: str | None) -> None:
     from dataclasses import replace
 
     from hamjl.recipe import Recipe
-    from hamjl.solve import run as solve
+    from hamjl.solving import run as solve
     from hamjl.storage import check_writable, save
 
     check_writable(output)

@@ -17,19 +17,22 @@ from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.signals import Signal
-from hamjl.solve import solve
+from hamjl.solving import solve
 from hamjl.storage import save, write_whole
 
 STEP, SPEED, SAMPLES = 0.02, 0.01, 2001
-GUESSES = (
-    "Given by the paper: n = 5 neurons, fully connected; r_w = 1, r = 0.1 and q as stated (no 1/2 on r_w); Algorithm "
-    "1, Euler with x and w random and p = 0; target on the first neuron. "
-    "Guessed, because the paper does not print it: activation tanh (smooth and bounded, as Prop. 1 asks, and the "
-    "target lies in its range); velocity c = 1 (the experiments' cost has no c); self-loops present; phi = 1; x, w ~ U[0, 1] "
-    f"(seed 0); step {STEP} with the sign flipped at every step, since the rate of convergence does not depend on "
-    "the frequency of the flips but on the step, which must stay below the stability threshold of the fastest mode; target "
-    f"0.5 cos({SPEED} t), slow compared with that rate, since nothing faster is tracked."
-)
+GUESSES = f"""\
+Given by the paper: n = 5 neurons, fully connected; r_w = 1, r = 0.1 and q as stated (no 1/2 on r_w); Algorithm 1, Euler
+with x and w random and p = 0; the target on one neuron.
+
+Guessed, because the paper does not print it:
+- activation tanh: smooth and bounded, as Prop. 1 asks, and the target lies in its range;
+- velocity c = 1: the cost of the experiments shows no c; phi = 1: it shows no dissipation either;
+- self-loops; x, w ~ U[0, 1] from seed 0; the target on the first neuron;
+- step {STEP}, the sign flipped at every step: the rate of convergence depends on the step and not on the frequency of
+  the flips, and the step must stay below the stability threshold of the fastest mode;
+- target 0.5 cos({SPEED} t): it must be slow compared with that rate, since nothing faster is tracked.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,6 @@ def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]
         )
     written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
     plt.close(drawn)
-    text = "\n".join([*lines, "", GUESSES, ""])
+    text = "\n".join([*lines, "", GUESSES])
     written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text, encoding="utf-8")))
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def lower_law(law: Law) -> LawCode:
 
 
 def _times(span: tuple[float, float], times: Any) -> Floats:
-    if times is None or isinstance(times, int) or np.ndim(times) == 0:
+    if not isinstance(times, Sized):
         return np.linspace(*span, count(SAMPLES if times is None else times, "times", least=2))
     values = increasing(times, "times")
     if values[0] < span[0] or values[-1] > span[1]:
@@ -115,7 +116,7 @@ def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> tu
     total = int(np.floor((stop - start) / step * (1 + 1e-12) + 1e-9))
     if total < 1:
         raise ProblemError(f"the step must fit into the span, got {step:g} for {stop - start:g}: make it smaller.")
-    if times is None or isinstance(times, int) or np.ndim(times) == 0:
+    if not isinstance(times, Sized):
         samples = count(SAMPLES if times is None else times, "times", least=2)
         stride = -(-total // (samples - 1))
         if even and stride > 1:

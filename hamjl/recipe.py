@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Recipe:
         """Return the plain form, with arrays as leaves."""
         run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
-            run["times"] = int(self.times) if np.ndim(self.times) == 0 else np.asarray(self.times, dtype=float)
+            run["times"] = np.asarray(self.times, dtype=float) if isinstance(self.times, Sized) else int(self.times)
         return {_KINDS[type(self.problem)]: self.problem.to_dict(), **run}
 
     @classmethod

@@ -83,8 +83,13 @@ class SymbolicSystem:
             raise ProblemError("a system needs at least one state, got none: write e.g. {'x': 'v'}.")
         if isinstance(controls, str) or not isinstance(controls, Sequence) or not controls:
             raise ProblemError(f"controls must be a non-empty list of names, got {shown(controls)}: write e.g. ['v'].")
-        numbers = {k: number(v, f"parameter {k!r}") for k, v in mapping(parameters or {}, "parameters").items()}
-        tables = {k: one_signal(v, f"signal {k!r}") for k, v in mapping(signals or {}, "signals").items()}
+        numbers = {
+            k: number(v, f"parameter {k!r}")
+            for k, v in mapping({} if parameters is None else parameters, "parameters").items()
+        }
+        tables = {
+            k: one_signal(v, f"signal {k!r}") for k, v in mapping({} if signals is None else signals, "signals").items()
+        }
         symbols = [*formulas, *(f"p_{name}" for name in formulas), *controls, *numbers, *tables, "t"]
         _check_names(symbols)
         allowed = (*formulas, *controls, *numbers, *tables, "t")
@@ -101,7 +106,7 @@ class SymbolicSystem:
         put("dissipation", functions.dissipation(dissipation))
         check_dissipation(self.dissipation, self.span)
         for what, given in (("initial", initial), ("costates", costates)):
-            table = mapping(given or {}, what)
+            table = mapping({} if given is None else given, what)
             keys(table, what, tuple(formulas))
             put(what, {name: number(table.get(name, 0.0), f"{what} {name!r}") for name in formulas})
         self.program()

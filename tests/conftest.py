@@ -5,7 +5,6 @@ from collections.abc import Callable
 import matplotlib
 import numpy as np
 import pytest
-
 from hypothesis import HealthCheck, settings
 
 import hamjl as hj

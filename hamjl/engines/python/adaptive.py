@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class _Run:
                 flip = self._flip_within(solver) if law.flip == "track" else None
                 until = solver.t if flip is None else flip
                 if self._due(until):
-                    self._save_before(until, solver.dense_output(), inside)
+                    self._save_before(until, self._along(solver), inside)
                 self.y = solver.y.copy() if flip is None else solver.dense_output()(flip)
                 self.t = until
                 self.monitor(self.t)
@@ -106,6 +107,11 @@ class _Run:
                     break
         finally:
             self.counts.update(rhs=int(solver.nfev), jacobians=int(solver.njev), factorizations=int(solver.nlu))
+
+    def _along(self, solver: Any) -> Callable[[float], Floats]:
+        """The state within the step just taken; its start is exactly the state before."""
+        start, y, interpolant = self.t, self.y, solver.dense_output()
+        return lambda t: y if t == start else interpolant(t)
 
     def _solver(self, stop: float, inside: float) -> Any:
         dynamics, s = self.dynamics, self.s

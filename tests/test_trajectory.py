@@ -1,0 +1,233 @@
+"""Trajectories: labels, files, re-running, early ends, analyses and plots."""
+
+import json
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import random_problem
+
+import hamjl as hj
+from hamjl import solving
+
+
+@pytest.fixture(scope="module")
+def run() -> xr.Dataset:
+    return hj.solve(random_problem(0), hj.CostateReversal(), times=101)
+
+
+def test_labels(run):
+    network = run.hamjl.recipe.problem.network
+    assert run.w.dims == ("time", "arc")
+    assert run.x.dims == run.p_x.dims == ("time", "neuron")
+    assert run.y.dims == run.z.dims == ("time", "output")
+    assert run.u.sel(input="u1").values == pytest.approx(0.3)
+    assert tuple(run.neuron.values) == network.neurons
+    assert run.arc.values[0] == f"{run.arc_source.values[0]}->{run.arc_target.values[0]}"
+    for variable in run.data_vars.values():
+        assert variable.attrs["long_name"]
+        assert variable.attrs["units"]
+    assert "divided by φ" in run.attrs["scaling"]
+    xr.testing.assert_equal(run.y, run.x.sel(neuron=["x0", "x1"]).rename(neuron="output"))
+
+
+def test_weights_and_normalized_costate(run):
+    matrix = run.hamjl.weights()
+    assert matrix.dims == ("time", "target", "source")
+    for arc, source, target in zip(run.arc.values, run.arc_source.values, run.arc_target.values, strict=True):
+        np.testing.assert_array_equal(matrix.sel(source=source, target=target), run.w.sel(arc=arc))
+    assert int((matrix[0] != 0).sum()) == run.sizes["arc"]
+    a = (matrix * xr.concat([run.u.rename(input="source"), run.x.rename(neuron="source")], "source")).sum("source")
+    slope = 1 - np.tanh(a.rename(target="neuron")) ** 2
+    np.testing.assert_allclose(
+        run.hamjl.normalized_costate(), (slope * run.p_x).transpose("time", "neuron"), rtol=1e-12
+    )
+
+
+def recipes() -> dict[str, hj.Recipe]:
+    time = np.linspace(0, 2, 9)
+    u = xr.DataArray(
+        np.stack((np.sin(time), np.cos(time)), 1), dims=("time", "c"), coords={"time": time, "c": ["u1", "u0"]}
+    )
+    z = xr.DataArray(np.where(time < 1, np.nan, 0.4), dims="time", coords={"time": time})
+    network = hj.Network.layered([2, 3, 1], bias=True, activation={"x0": "a/(1 + exp(-a))"}, velocity={"x3": 2.0})
+    data = hj.Problem(
+        network,
+        hj.Objective(loss="(y - z)**4", regularizer="1 - exp(-w**2)", k=0.2, dissipation="1 + t"),
+        inputs=hj.signals.series(u, "cubic"),
+        target={"x3": hj.signals.series(z, "previous")},
+        span=(0, 2),
+        initial={"x": np.full(4, 0.1), "w": {"normal": [0, 0.5]}},
+        seed=7,
+    )
+    patched = hj.signals.patches(
+        [(0, hj.signals.cosines([(0.1, 2, 0), (0.2, 3, 1)], 0.1)), (1, hj.signals.constant(0.3))]
+    )
+    analytic = hj.Problem(
+        hj.Network.fully_connected(3), hj.Objective.tracking(q=5, r_w=1), target=patched, span=(0, 2), seed=3
+    )
+    arcs = hj.Network.from_arcs([("in", "a"), ("a", "b"), ("b", "a")], inputs=["in"], outputs=["b"])
+    cyclic = hj.Problem(arcs, hj.Objective(loss="softmax_cross_entropy"), inputs=1.0, target=1.0, span=(0, 2))
+    system = hj.SymbolicSystem(
+        {"x": "a*x + v"}, ["v"], "(x - z)**2 + v**2", span=(0, 2), parameters={"a": 0.1}, signals={"z": z.fillna(0.1)}
+    )
+    return {
+        "data": hj.Recipe(data, hj.CostateReversal(), hj.Adaptive("LSODA"), times=[0.0, 0.5, 2.0]),
+        "analytic": hj.Recipe(analytic, hj.SignFlip(every_step=True), hj.Euler(0.01), times=30),
+        "cyclic": hj.Recipe(cyclic, hj.SignFlip(radius=3.0), hj.Adaptive("RK45", rtol=1e-5), times=5),
+        "system": hj.Recipe(system, hj.Cauchy(), hj.Adaptive("DOP853")),
+    }
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_trajectory_can_be_run_again_from_its_file(name, tmp_path):
+    run = hj.run(recipes()[name])
+    assert run.attrs["status"] == "success"
+    run.to_netcdf(tmp_path / "run.nc")
+    stored = xr.load_dataset(tmp_path / "run.nc")
+    xr.testing.assert_identical(stored, run)
+    xr.testing.assert_identical(hj.run(stored.hamjl.recipe), run)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_problem_files_round_trip(name, tmp_path):
+    recipe = recipes()[name]
+    recipe.save(tmp_path / "problem.toml")
+    again = hj.Recipe.load(tmp_path / "problem.toml")
+    xr.testing.assert_identical(hj.run(again), hj.run(recipe))
+    again.save(tmp_path / "again.toml")
+    text = (tmp_path / "problem.toml").read_text()
+    assert (tmp_path / "again.toml").read_text() == text.replace("problem.nc", "again.nc")
+
+
+def test_recipes_of_large_networks_are_small():
+    problem = hj.Problem(hj.Network.fully_connected(300), hj.Objective(), target=0.1, span=(0, 1))
+    assert len(hj.Recipe(problem).pack()[0]) < 1000
+
+
+def test_fixed_step_runs_are_bitwise_the_same():
+    recipe = recipes()["analytic"]
+    xr.testing.assert_identical(hj.run(recipe), hj.run(recipe))
+
+
+def test_output_at_requested_times_only():
+    problem = random_problem(0)
+    whole = hj.solve(problem, method=hj.Adaptive("DOP853", rtol=1e-10, atol=1e-12), times=201)
+    some = hj.solve(problem, method=hj.Adaptive("DOP853", rtol=1e-10, atol=1e-12), times=[0.01, 0.5, 1.99])
+    assert some.time.values.tolist() == [0.01, 0.5, 1.99]
+    np.testing.assert_allclose(some.x[1], whole.x.sel(time=0.5), atol=1e-9)
+    euler = hj.solve(problem, method=hj.Euler(0.01), times=[0.1, 0.75, 2.0])
+    every = hj.solve(problem, method=hj.Euler(0.01), times=10**6)
+    assert every.sizes["time"] == 201
+    np.testing.assert_array_equal(euler.x, every.x.sel(time=euler.time, method="nearest"))
+
+
+@pytest.mark.parametrize("method", [hj.Euler(0.01), hj.Adaptive("DOP853"), hj.Adaptive("BDF")], ids=str)
+def test_a_diverging_run_keeps_what_is_finite_and_says_so(method, engine):
+    problem = random_problem(1, span=(0.0, 2000.0))
+    with pytest.warns(hj.RunWarning, match="left the range"):
+        run = hj.solve(problem, hj.Cauchy(), method, engine=engine)
+    assert run.attrs["status"] == "diverged"
+    assert 0 < run.sizes["time"] < 1001
+    assert run.attrs["reached"] < 2000
+    for name in ("x", "w", "p_x", "p_w", "hamiltonian"):
+        assert bool(np.isfinite(run[name]).all())
+
+
+def test_a_singularity_is_a_divergence():
+    """w'' = w³-like growth blows up in finite time."""
+    problem = hj.Problem(
+        hj.Network.fully_connected(1, self_loops=True),
+        hj.Objective(loss="none", regularizer="double_well", k=4.0),
+        span=(0, 100),
+        initial={"w": 2.0},
+    )
+    with pytest.warns(hj.RunWarning):
+        run = hj.solve(problem, hj.Cauchy(), "DOP853")
+    assert run.attrs["status"] == "diverged"
+
+
+def test_too_many_steps():
+    with pytest.warns(hj.RunWarning, match="max_steps"):
+        run = hj.solve(random_problem(0), method=hj.Adaptive("RK45", max_steps=5))
+    assert run.attrs["status"] == "max_steps"
+    assert 0 < run.attrs["reached"] < 2
+    assert run.time[-1] <= run.attrs["reached"]
+
+
+@pytest.mark.parametrize("method", [hj.Euler(0.001), hj.Adaptive("RK45")], ids=str)
+def test_an_interrupted_run_returns_what_it_has(method, monkeypatch):
+    @contextmanager
+    def interrupting(span, progress):
+        def monitor(t):
+            if t > 1.0:
+                raise KeyboardInterrupt
+
+        yield monitor
+
+    monkeypatch.setattr(solving, "_bar", interrupting)
+    with pytest.warns(hj.RunWarning, match="interrupted"):
+        run = hj.solve(random_problem(0), method=method)
+    assert run.attrs["status"] == "interrupted"
+    assert 0.5 < float(run.time[-1]) < 2.0
+
+
+def test_tracking_error_is_the_root_mean_square(run):
+    late = run.sel(time=slice(1.0, None))
+    expected = np.sqrt(((late.y - late.z) ** 2).mean("time"))
+    np.testing.assert_allclose(run.hamjl.tracking_error(), expected)
+    assert float(run.hamjl.tracking_error(start=0.0)[0]) != float(expected[0])
+
+
+def test_initial_state_from_another_run(run):
+    problem = random_problem(0, span=(2.0, 3.0))
+    later = hj.Problem(
+        problem.network, problem.objective, inputs=problem.inputs, target=problem.target, span=(2, 3),
+        initial=run.isel(time=-1),
+    )  # fmt: skip
+    np.testing.assert_array_equal(hj.solve(later).w[0], run.w[-1])
+
+
+def test_statistics_and_versions_are_stored(run):
+    assert run.hamjl.statistics["steps"] > 0
+    assert set(json.loads(run.attrs["versions"])) >= {"hamjl", "numpy", "scipy"}
+    assert run.attrs["engine"] == "python"
+
+
+def test_foreign_datasets_are_refused():
+    with pytest.raises(hj.ProblemError, match="recipe"):
+        xr.Dataset({"x": 1}).hamjl.weights()
+    with pytest.raises(hj.ProblemError, match="networks"):
+        hj.run(recipes()["system"]).hamjl.weights()
+
+
+def test_analyses_of_one_sample_are_refused(run):
+    for analysis in ("energy_balance", "residual", "tracking_error"):
+        with pytest.raises(hj.ProblemError, match="two samples"):
+            getattr(run.isel(time=[0]).hamjl, analysis)()
+
+
+@pytest.mark.parametrize("plot", ["plot_tracking", "plot_energies", "plot_weights", "plot_network"])
+def test_plots_label_their_axes_and_draw_where_told(plot, run):
+    _, (left, right) = plt.subplots(1, 2)
+    assert getattr(run.hamjl, plot)(ax=left) is left
+    assert not right.has_data()
+    alone = getattr(run.hamjl, plot)()
+    assert alone is not left
+    if plot != "plot_network":
+        assert alone.get_xlabel() == "time"
+        assert alone.get_ylabel()
+        assert alone.get_legend() is not None
+    plt.close("all")
+
+
+def test_plots_of_unusual_networks():
+    many = hj.Problem(hj.Network.fully_connected(9, outputs=8), hj.Objective(), target={"x0": 0.1}, span=(0, 1))
+    run = hj.solve(many, times=3)
+    for plot in ("plot_tracking", "plot_weights", "plot_network"):
+        getattr(run.hamjl, plot)()
+    with pytest.raises(hj.ProblemError, match="keep them"):
+        run.drop_vars("w").hamjl.plot_weights()
+    plt.close("all")
