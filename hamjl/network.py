@@ -348,9 +348,9 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
 
 
 def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable) or not all(isinstance(v, str) and v for v in values):
+    names = tuple(values) if isinstance(values, list | tuple) else ()
+    if not isinstance(values, list | tuple) or not all(isinstance(name, str) and name for name in names):
         raise ProblemError(f"{what} must be a list of names, got {shown(values)}: write e.g. ['x0', 'x1'].")
-    names = tuple(values)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ProblemError(f"{what} must have different names, got {shown(twice)} twice: rename one.")
