@@ -88,7 +88,8 @@ class _Run:
                 if self.counts["steps"] >= method.max_steps:
                     raise Stop("max_steps")
                 solver.step()
-                if solver.status == "failed":
+                stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
+                if solver.status == "failed" or stalled:  # LSODA goes on for ever where t + h = t
                     blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(lowered.initial).max())
                     raise Stop("diverged" if blown_up else "step_too_small")
                 check_finite(solver.y)
