@@ -139,7 +139,7 @@ class SymbolicSystem:
         best = dict(
             zip(v, -hessian.inv() * sympy.Matrix([h.diff(c).subs(dict.fromkeys(v, 0)) for c in v]), strict=True)
         )
-        h = sympy.expand(h.subs(best))
+        h = h.subs(best)
         gradient = [*(h.diff(c) for c in p), *(-h.diff(c) for c in x)]
         results = {
             **{f"h_p_{k}": h.diff(c) for k, c in enumerate(p)},

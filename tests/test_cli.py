@@ -129,7 +129,7 @@ def test_wrong_files_are_refused_in_one_line_and_nothing_is_written(case, proble
 
 
 def test_outputs_that_cannot_be_written_are_refused_first(problem_file, tmp_path):
-    for output, words in ((tmp_path, "must be a file"), (tmp_path / "none" / "out.nc", "folder must exist")):
+    for output, words in ((tmp_path, "regular file"), (tmp_path / "none" / "out.nc", "folder must exist")):
         code, text = call("run", problem_file, "-o", output)
         assert (code, words in text) == (1, True)
     code, text = call("reproduce", "fig1", "-o", problem_file)
@@ -140,6 +140,69 @@ def test_outputs_that_cannot_be_written_are_refused_first(problem_file, tmp_path
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "foreign.nc")
     assert "recipe" in call("show", tmp_path / "foreign.nc")[1]
     assert not (tmp_path / "out.nc").exists()
+
+
+def test_outputs_that_are_no_regular_files_are_left_alone(problem_file, tmp_path):
+    os.mkfifo(tmp_path / "pipe.nc")
+    code, text = call("run", problem_file, "-o", tmp_path / "pipe.nc")
+    assert (code, "regular file" in text) == (1, True)
+    assert (tmp_path / "pipe.nc").is_fifo()
+    code, text = call("run", problem_file, "-o", problem_file)
+    assert (code, "must not be the problem file" in text) == (1, True)
+    assert "[problem]" in problem_file.read_text()
+    (tmp_path / "real.nc").write_text("old")
+    (tmp_path / "link.nc").symlink_to(tmp_path / "real.nc")
+    assert call("run", problem_file, "-o", tmp_path / "link.nc")[0] == 0
+    assert (tmp_path / "link.nc").is_symlink()
+    assert xr.load_dataset(tmp_path / "real.nc").attrs["status"] == "success"
+
+
+def test_foreign_and_partial_files_are_shown_or_refused_in_a_line(tmp_path):
+    xr.Dataset(attrs={"recipe": "x"}).to_netcdf(tmp_path / "half.nc")
+    code, text = call("show", tmp_path / "half.nc")
+    assert (code, text.count("\n"), "hamjl" in text) == (1, 1, True)
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    run = hj.solve(problem, times=3)
+    run.drop_vars("z").isel(time=[0]).to_netcdf(tmp_path / "part.nc")
+    assert call("show", tmp_path / "part.nc")[0] == 0
+    run.isel(time=[]).to_netcdf(tmp_path / "none.nc")
+    assert call("show", tmp_path / "none.nc")[0] == 0
+    code, text = call("show", tmp_path / "none.nc", "-o", tmp_path / "none.png")
+    assert (code, text.splitlines()[-1].startswith("Error: this plot needs")) == (1, True)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_deep_and_dotted_files_are_refused(tmp_path):
+    for k, text in enumerate(
+        ["a = " + "[" * 3000, ".".join("a" * 3000) + " = 1", "a = " + "9" * 5001, "[problem]\na=1"]
+    ):
+        (tmp_path / f"{k}.toml").write_text(text)
+        code, output = call("run", tmp_path / f"{k}.toml", "-o", tmp_path / "out.nc")
+        assert (code, output.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["csv", "nc"])
+def test_dates_become_numbers(kind, problem_file, tmp_path):
+    days = np.arange("2001-01-01", "2001-02-10", dtype="M8[D]")
+    values = np.sin(np.arange(len(days)))
+    if kind == "csv":
+        rows = [f"{day},{value}" for day, value in zip(days, values, strict=True)]
+        (tmp_path / "dated.csv").write_text("\n".join(["date,spots", *rows]))
+        where = 'file = "dated.csv"\ntime = "date"\n'
+    else:
+        data = xr.DataArray(values, dims="date", coords={"date": days.astype("M8[ns]")}, name="spots")
+        data.to_netcdf(tmp_path / "dated.nc")
+        where = 'file = "dated.nc"\ntime = "date"\n'
+    series = f'kind = "series"\n{where}time_unit = "days"\n'
+    text = problem_file.read_text()
+    problem_file.write_text(text[: text.index("[problem.target]")] + f"[problem.target]\n{series}")
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert code == 0, output
+    run = xr.load_dataset(tmp_path / "out.nc")
+    np.testing.assert_allclose(run.z.values[:, 0], np.interp(run.time, np.arange(len(days)), values), atol=1e-12)
+    problem_file.write_text(problem_file.read_text().replace('time_unit = "days"', ""))
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert (code, "time_unit" in output, output.count("\n")) == (1, True, 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
