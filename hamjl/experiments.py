@@ -65,7 +65,7 @@ def targets() -> dict[str, Signal]:
     return {
         "cosine": signals.cosine(0.5, SPEED),
         "unpredictable": _patched(),
-        "predictable": signals.cosines([(0.3, SPEED, 0.0), (0.2, 2.3 * SPEED, 1.0)]),
+        "predictable": signals.cosines([(0.35, SPEED, 0.0), (0.15, 2 * SPEED, 0.0)]),
     }
 
 

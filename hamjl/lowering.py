@@ -60,7 +60,7 @@ def _lower_system(system: SymbolicSystem) -> SymbolicField:
     return SymbolicField(
         states=len(system.states),
         controls=len(system.controls),
-        program=system.program(),
+        program=system.program,
         dissipation=functions.dissipation_program(system.dissipation),
         signals=tuple(signal.table for signal in system.signals.values()),
     )
