@@ -74,7 +74,7 @@ def solve(
 def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
     """Solve a recipe, e.g. one read by `Recipe.load`; see `solve`."""
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
-    chosen = select(recipe.engine)
+    chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:
         result = chosen.run(lowered, monitor)
     if result.status == "no_fixed_point" and not len(result.states):
