@@ -9,7 +9,13 @@ from typing import Any
 from hamjl.checks import choice, count, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 
-SOLVERS = ("auto", "RK45", "DOP853", "LSODA", "BDF", "Radau")
+PYTHON_SOLVERS = ("auto", "RK45", "DOP853", "LSODA", "BDF", "Radau")  # SciPy's names
+JULIA_SOLVERS = ("auto", "Tsit5", "Vern7", "Vern9", "Rodas5P", "FBDF", "KenCarp4")  # DifferentialEquations.jl's
+SOLVERS = tuple(dict.fromkeys((*PYTHON_SOLVERS, *JULIA_SOLVERS)))
+COUNTERPARTS = {  # what the other engine has in its place
+    **{"RK45": "Tsit5", "DOP853": "Vern9", "LSODA": "auto", "BDF": "FBDF", "Radau": "Rodas5P"},
+    **{"Tsit5": "RK45", "Vern7": "DOP853", "Vern9": "DOP853", "Rodas5P": "Radau", "FBDF": "BDF", "KenCarp4": "Radau"},
+}
 
 
 class Method:
@@ -41,8 +47,10 @@ class Adaptive(Method):
     Parameters
     ----------
     name : str
-        ``"RK45"``, ``"DOP853"`` (explicit), ``"BDF"``, ``"Radau"`` (implicit, sparse analytic Jacobian), ``"LSODA"``
-        (switching, dense Jacobian), or ``"auto"``, which chooses by size and stiffness.
+        ``"auto"``, which chooses by stiffness, or a solver of one engine. Python has SciPy's: ``"RK45"``, ``"DOP853"``
+        (explicit), ``"BDF"``, ``"Radau"`` (implicit, sparse analytic Jacobian), ``"LSODA"`` (switching, dense Jacobian).
+        Julia has DifferentialEquations.jl's: ``"Tsit5"``, ``"Vern7"``, ``"Vern9"`` (explicit), ``"FBDF"``, ``"Rodas5P"``,
+        ``"KenCarp4"`` (implicit, arcs eliminated from the Newton matrix).
     rtol, atol : float
         Relative and absolute tolerance of the local error.
     max_steps : int

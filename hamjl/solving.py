@@ -76,7 +76,7 @@ def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
     if not isinstance(recipe, Recipe):
         raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: see Recipe.load and Recipe.")
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
-    chosen = select(recipe.engine)
+    chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:
         result = chosen.run(lowered, monitor)
     if result.status == "no_fixed_point" and not len(result.states):

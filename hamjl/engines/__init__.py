@@ -5,12 +5,38 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from hamjl.checks import choice
+from hamjl.errors import EngineError, ProblemError, unknown
+from hamjl.methods import COUNTERPARTS, JULIA_SOLVERS, PYTHON_SOLVERS
 
-ENGINES = ("auto", "python")
+ENGINES = ("auto", "python", "julia")
+SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler"), "julia": (*JULIA_SOLVERS, "Euler")}
 
 
-def select(name: str) -> Any:
-    """Return the engine of that name (see `hamjl.lowered.Engine`)."""
-    choice(name, ENGINES, "engine")
-    return import_module("hamjl.engines.python")
+def select(name: str, solver: str = "auto") -> Any:
+    """Return the engine of that name for a solver (see `hamjl.lowered.Engine`).
+
+    ``"auto"`` is Julia where that is ready, else Python; a solver that only one of them has decides. Nothing is started.
+
+    Raises
+    ------
+    ProblemError
+        If there is no such engine, or it has no such solver.
+    EngineError
+        If the Julia engine is asked for and is not ready.
+    """
+    if name not in ENGINES:
+        raise ProblemError(unknown("engine", name, ENGINES))
+    julia = import_module("hamjl.engines.julia")
+    if name == "auto":
+        if solver in SOLVERS["python"] and not (solver in SOLVERS["julia"] and julia.ready()):
+            name = "python"
+        else:
+            name = "julia"
+    if solver not in SOLVERS[name]:
+        raise ProblemError(
+            f"engine {name!r} must have the method, got {solver!r}: use {COUNTERPARTS[solver]!r}, or the other engine."
+        )
+    if name == "julia" and not julia.ready():
+        other = f"method={COUNTERPARTS[solver]!r}" if solver in COUNTERPARTS else "engine='python'"
+        raise EngineError(f"engine 'julia' must be ready, but {julia.missing()}: {julia.remedy()}, or use {other}.")
+    return julia if name == "julia" else import_module("hamjl.engines.python")

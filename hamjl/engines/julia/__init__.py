@@ -1,0 +1,17 @@
+"""The Julia engine: HamJL on DifferentialEquations' solvers, reached through juliacall. Importing this starts nothing."""
+
+from __future__ import annotations
+
+from hamjl.engines.julia.configuration import missing, ready, remedy, setup, status
+from hamjl.lowered import Lowered, Monitor, Result
+
+__all__ = ["missing", "name", "ready", "remedy", "run", "setup", "status"]
+
+name = "julia"
+
+
+def run(lowered: Lowered, monitor: Monitor) -> Result:
+    """Integrate the record; see `hamjl.lowered.Engine`. The first call in a process starts Julia."""
+    from hamjl.engines.julia.bridge import integrate
+
+    return integrate(lowered, monitor)

@@ -1,0 +1,198 @@
+"""The one module that talks to Julia: the record in as Julia's own arrays and text, the trajectory out without a copy."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
+from hamjl.errors import EngineError
+from hamjl.expressions import Program
+from hamjl.lowered import STATUS, LawCode, Lowered, Monitor, NetworkField, Result, SymbolicField
+from hamjl.piecewise import Piecewise
+
+SECONDS = 0.05  # of integration between two looks at Ctrl-C and the progress bar
+# words that a symbol may not be in Julia though Python lets it
+WORDS = frozenset(
+    "baremodule begin catch const do elseif end export false function let local macro module mutable outer primitive "
+    "public quote struct true type using where abstract".split()
+)
+
+
+def integrate(lowered: Lowered, monitor: Monitor) -> Result:
+    """Integrate the record in slices of `SECONDS`; in between Python is in charge, so Ctrl-C and progress work."""
+    julia = _julia()
+    run, interrupted = None, False
+    try:
+        run = _start(julia, lowered)
+        while julia.advance_b(run, SECONDS):
+            monitor(float(run.reached))
+    except KeyboardInterrupt:
+        interrupted = True
+    except EngineError:
+        raise
+    except Exception as error:  # a Julia exception; the engine has no other way to fail
+        raise EngineError(f"the Julia engine failed ({_reason(error)}): use engine='python' and report this.") from None
+    statistics: dict[str, int | float | str] = {}
+    if lowered.method.name != "Euler":
+        statistics["solver"] = lowered.method.name
+    if run is None:
+        rows = np.empty((0, len(lowered.initial)))
+        return Result(rows, np.empty(0), "interrupted", STATUS["interrupted"], lowered.span[0], statistics)
+    states, signs, count, status, reached, counts = julia.finished(run)
+    statistics |= {str(key): int(value) for key, value in counts.items()}
+    status = "interrupted" if interrupted else str(status)
+    rows = states.to_numpy(copy=False).T[: int(count)]  # columns of Julia's matrix are rows of NumPy's
+    return Result(rows, signs.to_numpy(copy=False)[: int(count)], status, STATUS[status], float(reached), statistics)
+
+
+@lru_cache(maxsize=1)
+def _julia() -> Any:
+    """The Julia module HamJL, started once per process."""
+    lack, found = missing(), configured()
+    if lack is not None or found is None:
+        raise EngineError(f"engine 'julia' must be set up once, but {lack}: {remedy()}, or use engine='python'.")
+    os.environ[EXE], os.environ[PROJECT] = str(found.julia), str(found.project)  # juliacall then resolves nothing
+    os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "no")  # Ctrl-C belongs to Python
+    os.environ.setdefault("PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION", "no")
+    if sys.stderr.isatty():
+        print("hamjl: starting Julia (seconds, once per process)", file=sys.stderr)
+    try:
+        import juliacall
+
+        space = juliacall.newmodule("hamjl")
+        folder = str(package_folder())
+        space.seval("folder -> (folder in LOAD_PATH || push!(LOAD_PATH, folder); nothing)")(folder)
+        space.seval("import HamJL")
+        return space.HamJL
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # juliacall and juliapkg raise plain exceptions, or end the process
+        raise EngineError(f"Julia could not be started ({_reason(error)}): {REMEDY}, or use engine='python'.") from None
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+# -- the record, piece by piece ----------------------------------------------------------------------------------------
+def _start(julia: Any, lowered: Lowered) -> Any:
+    method, law = lowered.method, _law(julia, lowered.law)
+    field = lowered.field
+    system = _network(julia, field, law) if isinstance(field, NetworkField) else _symbolic(julia, field, law)
+    numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
+    initial, times, save = _floats(lowered.initial), _floats(lowered.times), _integers(lowered.save)
+    start, stop = map(float, lowered.span)
+    return julia.start(system, law, method.name, *numbers, initial, start, stop, times, save)
+
+
+def _law(julia: Any, law: LawCode) -> Any:
+    return julia.law(law.costate_sign, law.flip, law.frequency, law.radius, law.hysteresis, law.limit)
+
+
+def _network(julia: Any, field: NetworkField, law: Any) -> Any:
+    d = field.inputs
+    loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
+    signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
+    signals += [_table(julia, table, columns + 1 + d) for table, columns in field.target_signals]
+    return julia.network(
+        field.inputs,
+        field.neurons,
+        _integers(field.source + 1),
+        _integers(field.target + 1),
+        _integers(field.outputs + 1),
+        _floats(field.velocity),
+        _tuple(_formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
+        _integers(field.activation_of + 1),
+        float(field.inertia),
+        float(field.loss_scale),
+        float(field.regularizer_scale),
+        bool(field.softmax),
+        _formula(julia, loss),
+        _formula(julia, field.regularizer.only(["df", "d2f"])),
+        _formula(julia, field.dissipation.only(["rate"])),
+        _tuple(signals),
+        law,
+    )
+
+
+def _symbolic(julia: Any, field: SymbolicField, law: Any) -> Any:
+    n = field.states
+    flow = [*(f"h_p_{k}" for k in range(n)), *(f"h_x_{k}" for k in range(n))]
+    second = [f"j_{i}_{j}" for i in range(2 * n) for j in range(2 * n)]
+    return julia.symbolic(
+        n,
+        _formula(julia, field.program.only(flow)),
+        _formula(julia, field.program.only(second)),
+        _formula(julia, field.dissipation.only(["rate"])),
+        _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
+        law,
+    )
+
+
+def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
+    """A `Piecewise`: its C-order (degree, piece, channel) arrays are Julia's (channel, piece, degree)."""
+    flat = (table.poly, table.amplitude, table.omega, table.phase)
+    arrays = [_floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
+    return julia.Table(_floats(table.start), *arrays, _floats(table.stops), _integers(columns))
+
+
+def _formula(julia: Any, program: Program) -> Any:
+    program = _renamed(program)
+    names, values = [name for name, _ in program.assignments], [text for _, text in program.assignments]
+    parts = (list(program.arguments), names, values, [text for _, text in program.results])
+    return julia.formula(*map(_strings, parts))
+
+
+def _renamed(program: Program) -> Program:
+    """The program with symbols that are words of Julia replaced."""
+    taken = WORDS.intersection(program.arguments)
+    if not taken:
+        return program
+
+    def rename(text: str) -> str:
+        return re.sub(r"[A-Za-z_]\w*", lambda m: f"s_{m[0]}_s" if m[0] in taken else m[0], text)
+
+    return Program(
+        tuple(map(rename, program.arguments)),
+        tuple((name, rename(text)) for name, text in program.assignments),
+        tuple((label, rename(text)) for label, text in program.results),
+    )
+
+
+def _floats(values: Any) -> Any:
+    return _vector("Float64", np.ascontiguousarray(values, dtype=np.float64))
+
+
+def _integers(values: Any) -> Any:
+    return _vector("Int", np.ascontiguousarray(values, dtype=np.int64))
+
+
+def _strings(values: Sequence[str]) -> Any:
+    return _vector("String", values)
+
+
+def _vector(kind: str, values: Any) -> Any:
+    import juliacall
+
+    return juliacall.convert(_type(kind), values)
+
+
+@lru_cache(maxsize=8)
+def _type(kind: str) -> Any:
+    from juliacall import Main
+
+    return Main.seval(f"Vector{{{kind}}}")
+
+
+def _tuple(values: Any) -> Any:
+    """A Julia tuple of Julia values."""
+    from juliacall import Base
+
+    return Base.tuple(*values)

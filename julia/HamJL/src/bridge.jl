@@ -1,0 +1,41 @@
+# What Python calls: plain numbers, arrays and text in, a run out. Tables and formulas are built by their own constructors.
+
+"""
+    start(system, law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra)
+
+A run ready to be moved on by [`advance!`](@ref). With `method` "Euler", `save` counts the steps to be saved, else `times`
+are saved. `initial` is a full state (x, w, p_x/φ, p_w/φ).
+"""
+function start(
+    system, law::Law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra = "structured",
+)
+    chosen = law.limit ? Limit(system) : system
+    span = (Float64(start), Float64(stop))
+    method == "Euler" && return EulerRun(chosen, law, Float64(step), initial, span, save)
+    return AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span, times; linear_algebra)
+end
+
+"The finished part of a run: (state, row) matrix, signs, status, time reached."
+function finished(run::Run)
+    (; states, signs, count) = run.recorder
+    return states, signs, count, run.status, run.reached, statistics(run)
+end
+
+"A law from its codes."
+law(costate_sign, flip, frequency, radius, hysteresis, limit) =
+    Law(; costate_sign, flip, frequency, radius, hysteresis, limit)
+
+"A network from its parts; see [`Network`](@ref)."
+function network(
+    inputs, neurons, source, target, outputs, velocity, activations, kind, inertia, loss_scale, regularizer_scale, softmax,
+    loss, regularizer, rate, signals, law,
+)
+    return Network(;
+        inputs, neurons, source, target, outputs, velocity, activations = [activations...], kind, inertia, loss_scale,
+        regularizer_scale, softmax, loss, regularizer, rate, signals = Table[signals...], law,
+    )
+end
+
+"A symbolic system from its parts; see [`Symbolic`](@ref)."
+symbolic(states, flow, second, rate, signals, law) =
+    Symbolic(; states, flow, second, rate, signals = Table[signals...], law)

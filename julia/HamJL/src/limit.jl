@@ -1,0 +1,127 @@
+# The backprop limit (20): x and p_x at equilibrium at every instant.
+
+"x = σ(a) was not solved."
+struct NoFixedPoint <: Exception end
+
+"""
+    Limit(network)
+
+Equation (20): x and p_x at the equilibrium of (18) for the present w, so the state is (w, p_w/φ) alone. On a DAG x and
+the delta rule (17) follow in one pass each way; on a cycle by pseudo-transient continuation and a linear solve.
+"""
+struct Limit{S<:Network} <: System
+    network::S
+    order::Union{Nothing,Vector{Int}}
+    full::Vector{Float64}
+    out::Vector{Float64}
+    total::Vector{Float64}  # Σ_k w_ki σ'_k total_k + c q ∂L/∂x_i, by vertex
+    matrix::Matrix{Float64}  # w between neurons, for cycles
+end
+
+function Limit(network::Network)
+    order = topological_order(network.arcs)
+    n = order === nothing ? network.arcs.neurons : 0
+    size = dimension(network)
+    return Limit(network, order, zeros(size), zeros(size), zeros(length(network.v)), zeros(n, n))
+end
+
+tables(system::Limit) = system.network.signals
+dimension(system::Limit) = 2 * length(system.network.arcs)
+full_dimension(system::Limit) = dimension(system.network)
+jacobian_prototype(system::Limit) = ArcMatrix(system.network; limit = true)
+
+"The state (w, p_w/φ) of a full state; x is kept as the guess of the fixed point."
+function restrict(system::Limit, y)
+    ow, op, oq = offsets(system.network)
+    copyto!(system.full, y)
+    return [y[ow+1:op]; y[oq+1:end]]
+end
+
+"Put the full state that belongs to `y` at time `t` into `system.full`."
+function settle!(system::Limit, y, t)
+    (; network, full, total) = system
+    (; arcs, slope, velocity, outputs, loss_scale) = network
+    ow, op, oq = offsets(network)
+    d, n, count = arcs.inputs, arcs.neurons, length(arcs)
+    copyto!(full, ow + 1, y, 1, count)
+    copyto!(full, oq + 1, y, count + 1, count)
+    drive!(network, t)
+    load!(network, full)
+    fill!(total, 0.0)
+    system.order === nothing ? fixed_point!(system) : pass_forward!(system)
+    pull!(network, full)
+    for (k, i) in enumerate(outputs)
+        total[d+i] += loss_scale * network.pull[k]
+    end
+    if system.order === nothing
+        A = system.matrix  # w_ij at [j, i]
+        linear = Matrix{Float64}(I, n, n) .- A .* transpose(slope)
+        total[d+1:end] .= solve_or_fail(linear, total[d+1:end])
+    else
+        @inbounds for i in Iterators.reverse(system.order), k in incoming(arcs, i)
+            total[arcs.source[k]] += full[ow+k] * slope[i] * total[d+i]
+        end
+    end
+    @inbounds for i in 1:n
+        full[op+i] = total[d+i] / velocity[i]
+    end
+    return full
+end
+
+function pass_forward!(system::Limit)
+    (; network, full) = system
+    (; arcs, a, slope, v) = network
+    ow, _, _ = offsets(network)
+    for i in system.order
+        forward!(network, full, ow, i, i)
+        activate!(network, i, i)
+        full[i] = v[arcs.inputs+i] = a[i]
+    end
+    return nothing
+end
+
+"Implicit steps of (7), longer and longer, so that stable equilibria are found."
+function fixed_point!(system::Limit)
+    (; network, full, matrix) = system
+    (; arcs, a, slope, v) = network
+    ow, _, _ = offsets(network)
+    n, d = arcs.neurons, arcs.inputs
+    fill!(matrix, 0.0)
+    for i in 1:n, k in incoming(arcs, i)
+        arcs.source[k] > d && (matrix[arcs.source[k]-d, i] = full[ow+k])
+    end
+    pace, before = 1.0, Inf
+    x = view(full, 1:n)
+    for _ in 1:200
+        forward!(network, full, ow, 1, n)
+        activate!(network, 1, n)
+        residual = a .- x
+        size = maximum(abs, residual)
+        size <= 1e-12 * (1 + maximum(abs, x)) && return nothing
+        isfinite(before) && (pace = min(pace * before / size, 1e12))
+        before = size
+        newton = Matrix((1 + 1 / pace) * I, n, n) .- slope .* transpose(matrix)
+        x .+= solve_or_fail(newton, residual)
+        all(isfinite, x) || throw(NoFixedPoint())
+        v[d+1:end] .= x
+    end
+    throw(NoFixedPoint())
+end
+
+function solve_or_fail(matrix, b)
+    factor = lu!(matrix; check = false)
+    issuccess(factor) || throw(NoFixedPoint())
+    return factor \ b
+end
+
+function rhs!(out, system::Limit, y, t, s)
+    ow, op, oq = offsets(system.network)
+    count = length(system.network.arcs)
+    rhs!(system.out, system.network, settle!(system, y, t), t, s)
+    copyto!(out, 1, system.out, ow + 1, count)
+    copyto!(out, count + 1, system.out, oq + 1, count)
+    return nothing
+end
+
+full!(out, system::Limit, y, t) = copyto!(out, settle!(system, y, t))
+jacobian!(A::ArcMatrix, system::Limit, y, t, s) = jacobian!(A, system.network, settle!(system, y, t), t, s)

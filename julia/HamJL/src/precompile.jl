@@ -1,0 +1,34 @@
+# The first run of a session should not wait for the compiler: the solvers are compiled here, once, for every system, and
+# the equations of motion for the formulas used most. Formulas are spelled as hamjl prints them, else they would not be
+# found again.
+
+@setup_workload begin
+    f(arguments, results...; names = (), values = ()) = formula(arguments, names, values, results)
+    σ = f(("a",), "r_0", "1 - r_1", "-r_0*(2 - 2*r_1)"; names = ("r_0", "r_1"), values = ("tanh(a)", "r_0**2"))
+    tracking = f(("y", "z"), "r_0", "1"; names = ("r_0",), values = ("y - z",))
+    quadratic = f(("w",), "w", "1")
+    still = f(("t",), "0")
+    cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
+    function small(full, law)
+        source, target = full ? ([1, 2, 1, 2], [1, 1, 2, 2]) : ([1, 2], [1, 2])
+        inputs = full ? 0 : 1
+        signals = full ? [cosine(1)] : [cosine(1), cosine(2)]
+        return network(
+            inputs, 2, source, target, [1], [1.0, 1.0], [σ], [1, 1], 1.0, 1.0, 1.0, false, tracking, quadratic, still,
+            signals, law,
+        )
+    end
+    @compile_workload begin
+        for full in (true, false), limit in (false, true)
+            chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
+            system = small(full, chosen)
+            initial = fill(0.1, dimension(system))
+            for method in ("Euler", (limit || !full ? ("FBDF",) : METHODS)...)
+                run = start(system, chosen, method, 0.1, 1e-4, 1e-6, 1000, initial, 0.0, 1.0, [0.0, 0.5, 1.0], [0, 5, 10])
+                while advance!(run, 0.05)
+                end
+                finished(run)
+            end
+        end
+    end
+end
