@@ -1,4 +1,4 @@
-"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``."""
+"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``, ``setup-julia``."""
 
 from __future__ import annotations
 
@@ -110,9 +110,26 @@ def doctor() -> None:
     import platform
     from importlib.metadata import version
 
+    from hamjl.engines.julia import status
+
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy", "xarray", "matplotlib"))
     click.echo(f"hamjl {version('hamjl')}, Python {platform.python_version()}, {packages}")
     click.echo("engine python: ready")
+    click.echo(status())
+
+
+@main.command(name="setup-julia")
+@click.option("--julia", default=None, help="Julia executable of an installation of your own.")
+@click.option("--project", default=None, help="Its project (environment) with PythonCall and HamJL's packages.")
+def setup_julia(julia: str | None, project: str | None) -> None:
+    """Prepare the Julia engine once, and remember where it is.
+
+    Without options, Julia and its packages are found or downloaded by juliapkg; with both, an existing installation is
+    checked and used as it is, offline.
+    """
+    from hamjl.engines.julia import setup
+
+    setup(julia, project, say=click.echo)
 
 
 def _summary(ds: Any) -> str:

@@ -1,5 +1,6 @@
 """Problems shared by the tests."""
 
+import os
 from collections.abc import Callable
 
 import matplotlib
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import hamjl as hj
+from hamjl.engines.julia import configuration
 
 matplotlib.use("agg")
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -15,10 +17,45 @@ settings.register_profile("explore", deadline=None, max_examples=2000, suppress_
 settings.load_profile("default")
 
 
-@pytest.fixture(params=["python"])
+# Where Julia is, as the user has set it up; hidden from all tests but those that ask for it.
+JULIA = ("HAMJL_CONFIG", "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT")
+SET_UP = {name: os.environ[name] for name in JULIA if name in os.environ}
+
+
+@pytest.fixture(autouse=True)
+def no_julia(monkeypatch, tmp_path):
+    """Let ``engine="auto"`` be Python, the same on every machine."""
+    for name in JULIA:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "none.toml"))
+
+
+@pytest.fixture
+def julia(no_julia, monkeypatch) -> str:
+    """The Julia engine as the user has set it up."""
+    monkeypatch.delenv("HAMJL_CONFIG")
+    for name, value in SET_UP.items():
+        monkeypatch.setenv(name, value)
+    lack = configuration.missing()
+    if lack is not None:
+        pytest.skip(f"the Julia engine was not run: {lack}; {configuration.remedy()}")
+    return "julia"
+
+
+@pytest.fixture(params=["python", pytest.param("julia", marks=pytest.mark.julia)])
 def engine(request) -> str:
     """Every engine that is here: the facts of the theory hold on each."""
-    return request.param
+    return request.getfixturevalue("julia") if request.param == "julia" else request.param
+
+
+def tight(engine: str) -> hj.Adaptive:
+    """An explicit solver of that engine, with tolerances near rounding."""
+    return hj.Adaptive({"python": "DOP853", "julia": "Vern9"}[engine], rtol=1e-11, atol=1e-13)
+
+
+def stiff(engine: str, rtol: float, atol: float) -> hj.Adaptive:
+    """An implicit solver of that engine."""
+    return hj.Adaptive({"python": "Radau", "julia": "Rodas5P"}[engine], rtol=rtol, atol=atol)
 
 
 def random_network(

@@ -20,8 +20,7 @@ from hamjl.piecewise import Piecewise
 SECONDS = 0.05  # of integration between two looks at Ctrl-C and the progress bar
 # words that a symbol may not be in Julia though Python lets it
 WORDS = frozenset(
-    "baremodule begin catch const do elseif end export false function let local macro module mutable outer primitive "
-    "public quote struct true type using where abstract".split()
+    ["baremodule", "begin", "catch", "const", "do", "elseif", "end", "export", "false", "function", "let", "local", "macro", "module", "mutable", "outer", "primitive", "public", "quote", "struct", "true", "type", "using", "where", "abstract"]
 )
 
 
