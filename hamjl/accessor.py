@@ -12,13 +12,15 @@ import xarray as xr
 from hamjl.checks import number
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats
+from hamjl.methods import Euler
+from hamjl.problem import Problem
+from hamjl.recipe import Recipe
+from hamjl.symbolic import SymbolicSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from hamjl.dynamics import FullDynamics
-    from hamjl.problem import Problem
-    from hamjl.recipe import Recipe
 
 
 @xr.register_dataset_accessor("hamjl")
@@ -26,37 +28,59 @@ class TrajectoryAccessor:
     """Analyses and plots of a trajectory returned by `hamjl.solve` or read back from its file."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
-        self._ds = dataset
+        self._given = dataset
+
+    @cached_property
+    def _ds(self) -> xr.Dataset:
+        """The trajectory in the order of its own network, whatever the order in which the user has it."""
+        ds, labels = self._given, self._labels
+        for dim, names in labels.items():
+            if dim not in ds.indexes or sorted(map(str, ds.indexes[dim])) != sorted(names):
+                raise ProblemError(
+                    f"this analysis needs all {len(names)} {dim}s by name, got {ds.sizes.get(dim, 0)}: do it first, "
+                    "then select."
+                )
+            ds = ds.sel({dim: list(names)})
+        missing = [name for name in (*self._dynamics.parts, "sign") if name not in ds or "time" not in ds[name].dims]
+        if missing or ds.sizes.get("time", 0) < 1 or ds.time.dtype.kind not in "iuf":
+            raise ProblemError(
+                f"this analysis needs x, p_x … over time, got {dict(ds.sizes)}: keep variables and time."
+            )
+        stray = [dim for dim in ds[self._dynamics.parts[0]].dims if dim not in ("time", *labels)]
+        if stray:
+            raise ProblemError(f"an analysis is of one trajectory, got the dimension {stray[0]!r}: select along it.")
+        if (np.diff(ds.time.values) <= 0).any():
+            raise ProblemError("times of a trajectory must increase strictly, got others: sort by time first.")
+        return ds.transpose("time", ...)
+
+    @property
+    def _labels(self) -> dict[str, tuple[str, ...]]:
+        problem = self.recipe.problem
+        if isinstance(problem, SymbolicSystem):
+            return {"state": tuple(problem.states)}
+        return {"neuron": problem.network.neurons, "arc": problem.network.arcs}
 
     @cached_property
     def recipe(self) -> Recipe:
         """The problem, law, method, times and engine that made this trajectory; `hamjl.run` runs it again."""
-        from hamjl.recipe import Recipe
-
-        if "recipe" not in self._ds.attrs:
+        if "recipe" not in self._given.attrs:
             raise ProblemError("a trajectory must carry its recipe in attrs, got a Dataset without: keep its attrs.")
-        return Recipe.unpack(self._ds.attrs["recipe"], self._ds)
+        return Recipe.unpack(self._given.attrs["recipe"], self._given)
 
     @property
     def statistics(self) -> dict[str, Any]:
         """The engine's counts: steps, evaluations, restarts."""
-        counts: dict[str, Any] = json.loads(self._ds.attrs.get("statistics", "{}"))
+        counts: dict[str, Any] = json.loads(self._given.attrs.get("statistics", "{}"))
         return counts
 
     # -- analyses ----------------------------------------------------------------------------------------------------
     def weights(self) -> xr.DataArray:
         """The weights w_ij as a matrix, (time, target, source), zero where there is no arc."""
         network = self._network_problem.network
-        values = network.matrix(self._ds.w.transpose(..., "arc").values)
-        dims = tuple(dim for dim in self._ds.w.dims if dim != "arc")
         return xr.DataArray(
-            values,
-            dims=(*dims, "target", "source"),
-            coords={
-                **{d: self._ds[d] for d in dims},
-                "target": list(network.neurons),
-                "source": list(network.vertices),
-            },
+            network.matrix(self._ds.w.values),
+            dims=("time", "target", "source"),
+            coords={"time": self._ds.time, "target": list(network.neurons), "source": list(network.vertices)},
             name="weights",
             attrs=self._ds.w.attrs,
         )
@@ -68,13 +92,17 @@ class TrajectoryAccessor:
         self._network_problem  # noqa: B018  (refuses other problems)
         dynamics, y = self._dynamics, self._states
         assert isinstance(dynamics, NetworkDynamics)
-        values = dynamics.normalized_costate(y, dynamics.drive(self._time))
+        values = dynamics.normalized_costate(y, dynamics.drive(self._ds.time.values))
         attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
         return xr.DataArray(values, dims=("time", "neuron"), coords=self._ds.p_x.coords, name="lambda", attrs=attrs)
 
     def tracking_error(self, start: float | None = None) -> xr.DataArray:
         """Root mean square of y - z over the samples from `start` (by default the second half), (output,)."""
+        self._network_problem  # noqa: B018  (refuses other problems)
         time = self._time
+        for name in ("y", "z"):
+            if name not in self._ds:
+                raise ProblemError(f"the tracking error needs y and z, got a trajectory without {name}: keep it.")
         start = float(time[0] + time[-1]) / 2 if start is None else number(start, "start")
         part = self._ds.sel(time=slice(start, None))
         error = np.sqrt(((part.y - part.z) ** 2).mean("time"))
@@ -120,8 +148,6 @@ class TrajectoryAccessor:
         only where every step is saved. For the backprop limit x and p_x get the residual of their equilibrium. The last
         sample is NaN.
         """
-        from hamjl.methods import Euler
-
         dynamics, h = self._dynamics, np.diff(self._time)[:, None]
         left, right, middle, whole = self._intervals()
         method = self.recipe.method
@@ -141,43 +167,37 @@ class TrajectoryAccessor:
             residual = dynamics.equilibrium_residual(left[1], dynamics.drive(left[0]), residual)
         residual = np.where(whole[:, None], residual, np.nan)
         padded = np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
-        parts = zip(dynamics.parts, dynamics.split(padded), strict=True)
-        return xr.Dataset(
-            {
-                name: (
-                    self._dims(name),
-                    values,
-                    {"long_name": f"residual of {name}'", "units": f"{self._ds[name].attrs.get('units', '1')}/time"},
-                )
-                for name, values in parts
-            },
-            {name: self._ds[name] for name in ("time", *(dims[1] for dims in map(self._dims, dynamics.parts)))},
-        )
+        fields = {}
+        for name, values in zip(dynamics.parts, dynamics.split(padded), strict=True):
+            units = f"{self._ds[name].attrs.get('units', '1')}/time"
+            fields[name] = self._ds[name].copy(data=values)
+            fields[name].attrs = {"long_name": f"residual of {name}'", "units": units}
+        return xr.Dataset(fields)
 
     # -- plots -------------------------------------------------------------------------------------------------------
     def plot_tracking(self, ax: Axes | None = None) -> Axes:
         """Outputs and targets over time."""
         from hamjl import plots
 
-        return plots.tracking(self._ds, ax)
+        return plots.tracking(self._given, ax)
 
     def plot_energies(self, ax: Axes | None = None) -> Axes:
         """Lagrangian and Hamiltonian over time."""
         from hamjl import plots
 
-        return plots.energies(self._ds, ax)
+        return plots.energies(self._given, ax)
 
     def plot_weights(self, ax: Axes | None = None) -> Axes:
         """Weights over time."""
         from hamjl import plots
 
-        return plots.weights(self._ds, ax)
+        return plots.weights(self._given, ax)
 
     def plot_network(self, ax: Axes | None = None, time: int = -1) -> Axes:
         """The digraph, arcs coloured by the weight at sample `time`."""
         from hamjl import plots
 
-        return plots.network(self._ds, ax, time)
+        return plots.network(self._given, ax, time)
 
     # -- plain arrays ------------------------------------------------------------------------------------------------
     @cached_property
@@ -187,13 +207,8 @@ class TrajectoryAccessor:
 
         return full_dynamics_of(lower_field(self.recipe.problem), lower_law(self.recipe.law))
 
-    def _dims(self, name: str) -> tuple[str, ...]:
-        return tuple(map(str, self._ds[name].dims))
-
     @property
     def _network_problem(self) -> Problem:
-        from hamjl.problem import Problem
-
         problem = self.recipe.problem
         if not isinstance(problem, Problem):
             raise ProblemError("this analysis is for networks, got the trajectory of a SymbolicSystem.")
@@ -202,8 +217,8 @@ class TrajectoryAccessor:
     @property
     def _time(self) -> Floats:
         time: Floats = self._ds.time.values
-        if time.ndim != 1 or len(time) < 2:
-            raise ProblemError(f"this analysis needs at least two samples in time, got {time.size}: select more.")
+        if len(time) < 2:
+            raise ProblemError(f"this analysis needs at least two samples in time, got {len(time)}: select more.")
         return time
 
     @property
@@ -213,7 +228,7 @@ class TrajectoryAccessor:
 
     @property
     def _states(self) -> Floats:
-        return np.concatenate([self._ds[name].transpose("time", ...).values for name in self._dynamics.parts], axis=1)
+        return np.concatenate([self._ds[name].values for name in self._dynamics.parts], axis=1)
 
     def _intervals(self) -> tuple[Any, Any, Any, Any]:
         """Per sampling interval: (time, state, sign) at left, right and middle, and whether nothing jumps within it."""

@@ -16,7 +16,7 @@ from hamjl.errors import ProblemError, shown, unknown
 def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
     """Return a finite float, positive or non-negative where asked."""
     rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
         try:
             result = float(value)
         except (OverflowError, TypeError, ValueError):
@@ -28,7 +28,7 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
 
 def count(value: Any, what: str, *, least: int = 0) -> int:
     """Return an integer not below `least`."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+    if isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64) and int(value) >= least:
         return int(value)
     raise ProblemError(f"{what} must be a whole number, {least} or more, got {shown(value)}: change it.")
 
@@ -51,11 +51,14 @@ def choice(value: Any, known: Iterable[str], what: str) -> str:
 def array(value: ArrayLike, what: str) -> NDArray[np.floating]:
     """Return a new float array; NaN is let through, text and ragged lists are not."""
     try:
-        if np.iscomplexobj(value):
-            raise TypeError
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ProblemError(f"{what} must be an array of real numbers, got {shown(value)}: convert it.") from None
+        given = np.asarray(value)
+        if given.dtype.kind in "biuf" or (given.size == 0 and given.dtype.kind == "O"):
+            return np.array(given, dtype=np.float64)
+        if given.dtype.kind == "O" and all(isinstance(v, Real) for v in given.flat):
+            return np.array([float(v) for v in given.flat]).reshape(given.shape)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        pass
+    raise ProblemError(f"{what} must be an array of real numbers, got {shown(value)}: convert it.")
 
 
 def finite(value: ArrayLike, what: str) -> NDArray[np.floating]:

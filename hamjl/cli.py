@@ -50,7 +50,7 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
     from hamjl.experiments import reproduce as make
 
     if Path(output).exists() and not Path(output).is_dir():
-        raise errors.ProblemError(f"the output must be a folder, got the file {output!r}: name a folder.")
+        raise errors.ProblemError(f"the output must be a folder, got the file {errors.shown(output)}: name a folder.")
     for name in FIGURES if figure == "all" else (figure,):
         try:
             written = make(name, output, engine or "auto")
@@ -58,6 +58,8 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
             raise errors.ProblemError(
                 f"the output folder must be writable, got {errors.shown(output)} ({error.strerror})."
             ) from None
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         click.echo(f"{name}: " + ", ".join(str(path) for path in written))
 
 
@@ -76,7 +78,8 @@ def run(problem: str, output: str, engine: str | None) -> None:
     from hamjl.solving import run as solve
     from hamjl.storage import check_writable, save
 
-    check_writable(output)
+    if check_writable(output) == Path(problem).resolve():
+        raise errors.ProblemError(f"the output must not be the problem file, got {errors.shown(output)}: rename it.")
     recipe = Recipe.load(problem)
     trajectory = solve(recipe if engine is None else replace(recipe, engine=engine))
     save(trajectory, output)
@@ -115,7 +118,7 @@ def doctor() -> None:
 def _summary(ds: Any) -> str:
     sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items() if not str(name).startswith("recipe_"))
     words = [f"{ds.attrs['law']} by {ds.attrs['method']} on {ds.attrs['engine']}", ds.attrs["status"], sizes]
-    if "y" in ds and ds.sizes["time"] > 1 and bool(ds.z.notnull().any()):
+    if "y" in ds and "z" in ds and ds.sizes["time"] > 1 and bool(ds.z.notnull().any()):
         error = ds.hamjl.tracking_error()
         words.append("RMS error " + ", ".join(f"{float(e):.4g}" for e in error[:4]) + " over the second half")
     return "; ".join(words)

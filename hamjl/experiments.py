@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ Guessed, because the paper does not print it:
 class Figure:
     """One figure: its runs by label, how it is drawn, and its caption."""
 
-    runs: dict[str, tuple[float, Signal]]  # label: (q, target)
+    runs: dict[str, float]  # target by name: accuracy q
     plot: Callable[[xr.Dataset, Any], Any]
     caption: str
 
@@ -59,24 +60,29 @@ def _patched(seed: int = 0, end: float = 1200.0) -> Signal:
     return signals.patches(pieces)
 
 
-def figures() -> dict[str, Figure]:
-    """The figures by name."""
-    cosine = signals.cosine(0.5, SPEED)
-    predictable = signals.cosines([(0.3, SPEED, 0.0), (0.2, 2.3 * SPEED, 1.0)])
+def targets() -> dict[str, Signal]:
+    """The targets by name."""
     return {
-        "fig1": Figure({"cosine": (100.0, cosine)}, plots.tracking, "Tracking a cosine with accuracy q = 100."),
-        "fig2": Figure({"cosine": (1000.0, cosine)}, plots.tracking, "Tracking a cosine with accuracy q = 1000."),
-        "fig3": Figure(
-            {"unpredictable": (100.0, _patched()), "predictable": (100.0, predictable)},
-            plots.tracking,
-            "Tracking with q = 100 a signal patched from cosines and constants at random, and a sum of two cosines.",
-        ),
-        "fig4": Figure(
-            {"unpredictable": (100.0, _patched()), "predictable": (100.0, predictable)},
-            plots.energies,
-            "Lagrangian and Hamiltonian of the runs of Figure 3.",
-        ),
+        "cosine": signals.cosine(0.5, SPEED),
+        "unpredictable": _patched(),
+        "predictable": signals.cosines([(0.35, SPEED, 0.0), (0.15, 2 * SPEED, 0.0)]),
     }
+
+
+FIGURES = {
+    "fig1": Figure({"cosine": 100.0}, plots.tracking, "Tracking a cosine with accuracy q = 100."),
+    "fig2": Figure({"cosine": 1000.0}, plots.tracking, "Tracking a cosine with accuracy q = 1000."),
+    "fig3": Figure(
+        {"unpredictable": 100.0, "predictable": 100.0},
+        plots.tracking,
+        "Tracking with q = 100 a signal patched from cosines and constants at random, and a sum of two cosines.",
+    ),
+    "fig4": Figure(
+        {"unpredictable": 100.0, "predictable": 100.0},
+        plots.energies,
+        "Lagrangian and Hamiltonian of the runs of Figure 3.",
+    ),
+}
 
 
 def problem(q: float, target: Signal, seed: int = 0) -> Problem:
@@ -85,32 +91,44 @@ def problem(q: float, target: Signal, seed: int = 0) -> Problem:
     return Problem(network, Objective.tracking(q=q, r_w=1.0, r=0.1), target=target, span=(0.0, 1200.0), seed=seed)
 
 
+@lru_cache(maxsize=8)
+def experiment(target: str, q: float, engine: str = "auto") -> xr.Dataset:
+    """Run one experiment: a target by name, tracked with accuracy q."""
+    method, law = Euler(STEP), SignFlip(every_step=True)
+    return solve(problem(q, targets()[target]), law, method, times=SAMPLES, engine=engine)
+
+
 def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]:
     """Run the experiments of a figure and write a NetCDF file for each, the figure and its text.
 
-    Returns the paths of the files written to `folder`, which is created if need be.
+    Returns the paths of the files written to `folder`, which is created if need be. If the run is interrupted, what
+    there is of it is written, and KeyboardInterrupt raised.
     """
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, folder = figures()[name], Path(folder)
+    figure, folder = FIGURES[name], Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawn, axes = plt.subplots(
         len(figure.runs), figsize=(7.2, 0.6 + 2.6 * len(figure.runs)), layout="constrained", squeeze=False
     )
     written, lines = [], [f"{name}. {figure.caption}", ""]
-    for ax, (label, (q, target)) in zip(axes[:, 0], figure.runs.items(), strict=True):
-        run = solve(problem(q, target), SignFlip(every_step=True), Euler(STEP), times=SAMPLES, engine=engine)
-        run.attrs["title"] = f"{name}, {label} target, q = {q:g}"
+    for ax, (target, q) in zip(axes[:, 0], figure.runs.items(), strict=True):
+        run = experiment(target, q, engine)
+        run = run.assign_attrs(title=f"{name}, {target} target, q = {q:g}")
+        written.append(save(run, folder / (f"{name}.nc" if len(figure.runs) == 1 else f"{name}-{target}.nc")))
+        if run.attrs["status"] == "interrupted":
+            experiment.cache_clear()
+            raise KeyboardInterrupt
         figure.plot(run, ax)
-        ax.set_title(f"{label} target, q = {q:g}", fontsize="medium", loc="left")
-        written.append(save(run, folder / (f"{name}.nc" if len(figure.runs) == 1 else f"{name}-{label}.nc")))
+        ax.set_title(f"{target} target, q = {q:g}", fontsize="medium", loc="left")
         error = float(run.hamjl.tracking_error()[0])
         rest = float(np.sqrt((run.z**2).sel(time=slice(600, None)).mean()))
         lines.append(
-            f"{label}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); {run.status}."
+            f"{target}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); "
+            f"{run.attrs['status']}."
         )
     written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
     plt.close(drawn)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -30,10 +32,8 @@ FUNCTIONS = (  # all smooth inside their domain
 CONSTANTS = ("pi",)
 GENERATED = ("abs", "sign")  # may appear in a derivative, e.g. of sqrt(w**2)
 MAX_LENGTH = 1000
-MAX_DEPTH = 50
-MAX_BITS = 256  # size allowed to a number raised to a number
-
-_OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+MAX_DEPTH = 150
+EXACT = 2**53  # integers up to it are kept as such, other constants become floating-point numbers
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def check(formula: Any, symbols: Sequence[str], what: str = "expression") -> str
             f"{what} must have at most {MAX_LENGTH} characters, got {len(text)}: give it a simpler form."
         )
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # e.g. "1or 2": refused below anyway
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ExpressionError(
             f"{what} must be a formula such as 'tanh(a) + a/10', got {shown(text)}: check its spelling."
@@ -147,7 +149,7 @@ def _derivative(f: sympy.Expr, order: str) -> sympy.Expr:
 def _as_text(formula: Any, what: str) -> str:
     if isinstance(formula, str):
         return formula.strip()
-    if isinstance(formula, int | float) and not isinstance(formula, bool) and math.isfinite(formula):
+    if isinstance(formula, int | float) and not isinstance(formula, bool) and abs(formula) < 1e300:
         return repr(formula)
     if is_sympy(formula):
         return to_text(formula)
@@ -178,7 +180,7 @@ def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, d
             raise ExpressionError(f"{unknown(f'A symbol of {what} {text!r}', name, (*symbols, *CONSTANTS))}")
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=operand):
             return descend(operand)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return descend(left, right)
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
@@ -194,40 +196,72 @@ def _build(node: ast.AST) -> sympy.Expr:
     import sympy
 
     match node:
-        case ast.Constant(value=int() as value):
-            return sympy.Integer(value)
-        case ast.Constant(value=float() as value):
-            return sympy.Float(value, 17)
+        case ast.Constant(value=int() | float() as value):
+            return _constant(value)
         case ast.Name(id="pi"):
-            return sympy.pi
+            return sympy.Float(math.pi, 17)
         case ast.Name(id=name):
             return sympy.Symbol(name, real=True)
         case ast.UnaryOp(op=op, operand=operand):
             return -_build(operand) if isinstance(op, ast.USub) else _build(operand)
         case ast.BinOp(left=left, op=op, right=right):
-            a, b = _build(left), _build(right)
-            return _combine(type(op), a, b)
+            combine, a, b = _OPERATIONS[type(op)], _build(left), _build(right)
+            if a.is_Number and b.is_Number:
+                return _constant(_fold(combine, a, b))
+            return _finite(combine(a, b))
         case ast.Call(func=ast.Name(id=name), args=[argument]):
-            return _sympy_functions()[name](_build(argument))
+            a = _build(argument)
+            return _constant(_fold(_constant_functions()[name], a)) if a.is_Number else _sympy_functions()[name](a)
     raise AssertionError(ast.dump(node))
 
 
-def _combine(op: type, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
-    if op is ast.Add:
-        return a + b
-    if op is ast.Sub:
-        return a - b
-    if op is ast.Mult:
-        return a * b
-    if op is ast.Div:
-        return a / b
-    if a.is_Number and b.is_Number and not _small_power(float(a), float(b)):
-        raise ExpressionError(f"a number may not be raised to so large a power, got {a}**{b}: write its value.")
-    return a**b
+def _constant(value: float) -> sympy.Expr:
+    """A number: small integers exactly, all others in floating point."""
+    import sympy
+
+    if isinstance(value, int) and abs(value) <= EXACT:
+        return sympy.Integer(value)
+    return sympy.Float(float(value), 17)
 
 
-def _small_power(base: float, exponent: float) -> bool:
-    return base in (0.0, 1.0, -1.0) or abs(exponent * math.log2(abs(base))) <= MAX_BITS
+def _fold(operation: Callable[..., float], *numbers: sympy.Expr) -> float:
+    """Evaluate constants in floating point, so that no number grows and none is complex or infinite."""
+    plain = [int(a) if a.is_Integer else float(a) for a in numbers]
+    try:
+        if operation is operator.pow and abs(plain[1]) > 64:
+            plain = [float(a) for a in plain]
+        result = operation(*plain)
+        if isinstance(result, int | float) and math.isfinite(result) and abs(result) < 1e300:
+            return result
+    except (ArithmeticError, ValueError, OverflowError):
+        pass
+    raise ExpressionError(f"constants must be finite real numbers, got {plain} in an operation: change them.")
+
+
+def _finite(expr: sympy.Expr) -> sympy.Expr:
+    import sympy
+
+    if expr.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, sympy.I):
+        raise ExpressionError("a formula must be finite and real, got a division by zero or the like: change it.")
+    return expr
+
+
+_OPERATIONS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+@lru_cache(maxsize=1)
+def _constant_functions() -> dict[str, Callable[[float], float]]:
+    own: dict[str, Callable[[float], float]] = {
+        "logistic": lambda a: 0.5 * (1.0 + math.tanh(0.5 * a)),
+        "softplus": lambda a: max(a, 0.0) + math.log1p(math.exp(-abs(a))),
+    }
+    return {name: own.get(name) or getattr(math, name) for name in FUNCTIONS}
 
 
 @lru_cache(maxsize=1)
@@ -263,7 +297,16 @@ def _printer() -> Any:
 
     class TextPrinter(StrPrinter):  # type: ignore[misc]
         def _print_Float(self, expr: sympy.Float) -> str:
-            return repr(float(expr))
+            value = float(expr)
+            return repr(value) if math.isfinite(value) else self.emptyPrinter(expr)
+
+        def _print_Integer(self, expr: sympy.Integer) -> str:
+            return str(expr.p) if abs(expr.p) <= EXACT else self._print_Float(sympy.Float(expr))
+
+        def _print_Rational(self, expr: sympy.Rational) -> str:
+            if max(abs(expr.p), expr.q) > EXACT:
+                return self._print_Float(sympy.Float(expr, 17))
+            return f"{expr.p}/{expr.q}"
 
         def _print_Exp1(self, expr: sympy.Expr) -> str:
             return "exp(1)"

@@ -5,6 +5,8 @@ Each is a preset name or a formula of :mod:`hamjl.expressions`; a user's own for
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from hamjl.checks import number
@@ -38,21 +40,17 @@ REGULARIZERS = {
 
 def activation(value: Any) -> str:
     """Return the checked name or formula of an activation σ(a)."""
-    return _resolve(value, ACTIVATIONS, ("a",), "activation")
+    return _resolve(value, ACTIVATIONS, ("a",), "activation", activation_program)
 
 
 def loss(value: Any) -> str:
     """Return the checked name or formula of a loss L(y, z), summed over the outputs."""
-    return (
-        SOFTMAX
-        if isinstance(value, str) and value == SOFTMAX
-        else _resolve(value, {**LOSSES, SOFTMAX: ""}, ("y", "z"), "loss")
-    )
+    return _resolve(value, {**LOSSES, SOFTMAX: ""}, ("y", "z"), "loss", loss_program)
 
 
 def regularizer(value: Any) -> str:
     """Return the checked name or formula of a regulariser V(w), summed over the arcs."""
-    return _resolve(value, REGULARIZERS, ("w",), "regularizer")
+    return _resolve(value, REGULARIZERS, ("w",), "regularizer", regularizer_program)
 
 
 def dissipation(value: Any) -> str | float:
@@ -80,27 +78,29 @@ def regularizer_program(value: str) -> Program:
     return program(REGULARIZERS.get(value, value), ("w",), {"f": "", "df": "w", "d2f": "ww"}, "regularizer")
 
 
+@lru_cache(maxsize=64)
 def dissipation_program(value: str | float) -> Program:
-    """φ, log φ and ρ = φ'/φ as ``f``, ``log``, ``rate``; ρ is all that the equations of motion need."""
+    """φ and ρ = φ'/φ as ``f``, ``rate``; ρ is all that the equations of motion need."""
     import sympy
 
     from hamjl.expressions import emit, to_sympy
 
     t = sympy.Symbol("t", real=True)
     phi = sympy.exp(sympy.Float(value) * t) if isinstance(value, float) else to_sympy(value)
-    if phi.is_number and not phi.is_positive:
+    if phi == 0:
         raise ProblemError(f"dissipation φ must be positive, got {shown(value)}: use e.g. 'exp(t)' or a number θ.")
-    log_phi = sympy.expand_log(sympy.log(phi))
-    rate = sympy.simplify(sympy.diff(phi, t) / phi)
-    return emit(("t",), {"f": phi, "log": log_phi, "rate": rate}, f"dissipation {value!r}")
+    return emit(("t",), {"f": phi, "rate": sympy.diff(phi, t) / phi}, f"dissipation {shown(value)}")
 
 
-def _resolve(value: Any, presets: dict[str, str], symbols: tuple[str, ...], what: str) -> str:
+def _resolve(
+    value: Any, presets: dict[str, str], symbols: tuple[str, ...], what: str, build: Callable[[str], Program]
+) -> str:
     if isinstance(value, str):
         if value in presets:
             return value
         if value.strip().replace("_", "").isalpha() and value.strip() not in (*symbols, "pi"):
-            raise ProblemError(
-                unknown(f"{what} (neither a preset nor a formula in {', '.join(symbols)})", value, presets)
-            )
-    return check(value, symbols, what)
+            kind = f"{what} (neither a preset nor a formula in {', '.join(symbols)})"
+            raise ProblemError(unknown(kind, value, presets))
+    formula = check(value, symbols, what)
+    build(formula)  # refuses what cannot be differentiated, before anything runs
+    return formula

@@ -53,7 +53,7 @@ class SignFlip(Law):
     hysteresis: float = 0.1
 
     def __post_init__(self) -> None:
-        flag(self.every_step, "every_step")
+        object.__setattr__(self, "every_step", flag(self.every_step, "every_step"))
         for name in ("frequency", "radius"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
@@ -86,7 +86,7 @@ _NAMES = {cls: name for name, cls in _LAWS.items()}
 
 def law(value: Any) -> Law:
     """Return a law from a law, its name (``"costate_reversal"`` …) or its plain form."""
-    if isinstance(value, Law):
+    if type(value) in _NAMES:
         return value
     table = {"name": value} if isinstance(value, str) else mapping(value, "law") if isinstance(value, Mapping) else None
     if table is None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hamjl import functions
 from hamjl.checks import count, increasing
 from hamjl.errors import ProblemError
-from hamjl.laws import BackpropLimit, CostateReversal, Law, SignFlip
+from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
 from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
 from hamjl.methods import Adaptive, Euler, Method
 from hamjl.problem import Problem
 from hamjl.symbolic import SymbolicSystem
 
 SAMPLES = 1001  # saved times when the user names none
+MAX_SAMPLES, MAX_STEPS, MAX_FLIPS = 10**8, 10**15, 10**7
 
 
 def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Lowered:
@@ -30,6 +32,12 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         raise ProblemError(
             "SignFlip(radius=…) needs hysteresis > 0 with an adaptive method, got 0: s would chatter for ever on the "
             "ball's surface."
+        )
+    length = problem.span[1] - problem.span[0]
+    if isinstance(method, Adaptive) and code.flip == "periodic" and 2 * code.frequency * length > MAX_FLIPS:
+        raise ProblemError(
+            f"an adaptive method restarts at each flip, at most {MAX_FLIPS:g} times, got frequency {code.frequency:g} "
+            f"over {length:g}: lower it or use Euler."
         )
     if isinstance(method, Euler):
         save, grid = _steps(problem.span, method.step, times, even=code.flip == "step")
@@ -52,7 +60,7 @@ def _lower_system(system: SymbolicSystem) -> SymbolicField:
     return SymbolicField(
         states=len(system.states),
         controls=len(system.controls),
-        program=system.program(),
+        program=system.program,
         dissipation=functions.dissipation_program(system.dissipation),
         signals=tuple(signal.table for signal in system.signals.values()),
     )
@@ -97,13 +105,18 @@ def lower_law(law: Law) -> LawCode:
             return LawCode(costate_sign=-1)
         case BackpropLimit():
             return LawCode(costate_sign=-1, limit=True)
-    return LawCode()
+        case Cauchy():
+            return LawCode()
+    raise AssertionError(law)
 
 
 def _times(span: tuple[float, float], times: Any) -> Floats:
     if not isinstance(times, Sized):
-        return np.linspace(*span, count(SAMPLES if times is None else times, "times", least=2))
-    values = increasing(times, "times")
+        samples = count(SAMPLES if times is None else times, "times", least=2)
+        if samples > MAX_SAMPLES:
+            raise ProblemError(f"times must count at most {MAX_SAMPLES:g} samples, got {samples:g}: save fewer.")
+        return np.linspace(*span, samples)
+    values = increasing(cast(ArrayLike, times), "times")
     if values[0] < span[0] or values[-1] > span[1]:
         raise ProblemError(
             f"times must lie in the span {span[0]:g} to {span[1]:g}, got {values[0]:g} to {values[-1]:g}: cut them."
@@ -113,15 +126,20 @@ def _times(span: tuple[float, float], times: Any) -> Floats:
 
 def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> tuple[Integers, Floats]:
     start, stop = span
-    total = int(np.floor((stop - start) / step * (1 + 1e-12) + 1e-9))
-    if total < 1:
-        raise ProblemError(f"the step must fit into the span, got {step:g} for {stop - start:g}: make it smaller.")
+    with np.errstate(over="ignore"):
+        whole = np.floor(np.float64(stop - start) / step * (1 + 1e-12) + 1e-9)
+    if not 1 <= whole <= MAX_STEPS:
+        raise ProblemError(
+            f"the span must hold between 1 and {MAX_STEPS:g} steps, got {whole:g} steps of {step:g}: change the step."
+        )
+    total = int(whole)
     if not isinstance(times, Sized):
         samples = count(SAMPLES if times is None else times, "times", least=2)
-        stride = -(-total // (samples - 1))
+        stride = -(-total // (min(samples, MAX_SAMPLES) - 1))
         if even and stride > 1:
             stride += stride % 2  # sample one phase of the flip, else the alternation shows as noise
-        save = np.arange(0, total + 1, stride, dtype=np.int64)
+        last = total - total % 2 if even and stride > 1 else total
+        save = np.unique(np.append(np.arange(0, last, stride, dtype=np.int64), last))
     else:
         exact = (_times(span, times) - start) / step
         save = np.rint(exact).astype(np.int64)

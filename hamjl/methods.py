@@ -73,7 +73,7 @@ class Adaptive(Method):
 
 def method(value: Any) -> Method:
     """Return a method from a method, a solver's name, or its plain form (a table with ``name``)."""
-    if isinstance(value, Method):
+    if type(value) in (Euler, Adaptive):
         return value
     table = (
         {"name": value} if isinstance(value, str) else mapping(value, "method") if isinstance(value, Mapping) else None

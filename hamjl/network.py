@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import networkx
 
 BIAS = "bias"  # the input that is constantly 1
+MAX_PAIRS = 10**9  # of vertices, in the constructors that look at all of them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,10 +116,12 @@ class Network:
         velocity: Any = 1.0,
     ) -> Network:
         """Every input and neuron feeds every neuron; neurons are ``x0, x1, …``, inputs ``u0, u1, …``."""
-        n, d = count(neurons, "neurons", least=1), count(inputs, "inputs")
-        names = (*(f"u{k}" for k in range(d)), *([BIAS] if flag(bias, "bias") else []))
+        n, d, bias = count(neurons, "neurons", least=1), count(inputs, "inputs"), flag(bias, "bias")
+        self_loops = flag(self_loops, "self_loops")
+        _check_size(n, d + n)
+        names = (*_numbered("u", d), *([BIAS] if bias else []))
         matrix = np.ones((n, len(names) + n), dtype=bool)
-        if not flag(self_loops, "self_loops"):
+        if not self_loops:
             matrix[np.arange(n), len(names) + np.arange(n)] = False
         target, source = np.nonzero(matrix)
         graph = {"kind": "fully_connected", "neurons": n, "inputs": d, "bias": bias, "self_loops": self_loops}
@@ -136,8 +140,9 @@ class Network:
             raise ProblemError(
                 f"sizes must list at least inputs and outputs, got {shown(sizes)}: write e.g. [2, 8, 1]."
             )
-        d, n = widths[0], sum(widths[1:])
-        names = (*_numbered("u", d), *([BIAS] if flag(bias, "bias") else []))
+        d, n, bias = widths[0], sum(widths[1:]), flag(bias, "bias")
+        _check_size(n, d + n)
+        names = (*_numbered("u", d), *([BIAS] if bias else []))
         matrix = np.zeros((n, len(names) + n), dtype=bool)
         matrix[:, d : len(names)] = True
         row, column = 0, 0
@@ -256,7 +261,9 @@ class Network:
 
     def matrix(self, values: ArrayLike) -> NDArray[np.floating]:
         """Spread arc values (…, arc) over a (…, neuron, input + neuron) matrix, zero where there is no arc."""
-        values = np.asarray(values, dtype=np.float64)
+        values = array(values, "arc values")
+        if values.shape[-1:] != self.source.shape:
+            raise ProblemError(f"arc values must end with {len(self.source)} arcs, got shape {values.shape}: reshape.")
         result = np.zeros((*values.shape[:-1], len(self.neurons), len(self.vertices)))
         result[..., self.target, self.source] = values
         return result
@@ -294,7 +301,7 @@ class Network:
     # -- declarative form --------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form read by `from_dict`."""
-        spec = dict(self._graph)
+        spec = deepcopy(self._graph)
         if spec["kind"] != "layered":
             spec["outputs"] = list(self.outputs)
         spec["activation"] = _compact(self.activation)
@@ -343,14 +350,27 @@ def depths(
     return depth if done == n_neurons else None
 
 
+def _check_size(rows: int, columns: int) -> None:
+    if rows * columns > MAX_PAIRS:
+        raise ProblemError(
+            f"a network built whole must have at most {MAX_PAIRS:g} pairs of vertices, got {rows * columns:g}: "
+            "give a sparse one by its arcs."
+        )
+
+
 def _numbered(letter: str, n: int) -> tuple[str, ...]:
     return tuple(f"{letter}{k}" for k in range(n))
 
 
 def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable) or not all(isinstance(v, str) and v for v in values):
+    names = tuple(values) if isinstance(values, list | tuple) else ()
+    if not isinstance(values, list | tuple) or not all(isinstance(name, str) and name for name in names):
         raise ProblemError(f"{what} must be a list of names, got {shown(values)}: write e.g. ['x0', 'x1'].")
-    names = tuple(values)
+    for name in names:
+        if "->" in name or "/" in name or not name.isprintable() or len(name) > 100:
+            raise ProblemError(
+                f"{what} must have plain, short names without '->' and '/', got {shown(name)}: rename it."
+            )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ProblemError(f"{what} must have different names, got {shown(twice)} twice: rename one.")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hamjl import functions
-from hamjl.checks import flag, keys, mapping, number
+from hamjl.checks import choice, flag, keys, mapping, number
 from hamjl.errors import ProblemError
 
 
@@ -83,7 +83,8 @@ class Objective:
     def from_dict(cls, spec: Mapping[str, Any]) -> Objective:
         """Build from a plain table of this class's parameters, or of `tracking`'s with ``kind = "tracking"``."""
         table = mapping(spec, "objective")
-        if table.pop("kind", None) == "tracking":
+        if "kind" in table:
+            choice(table.pop("kind"), ("tracking",), "objective kind")
             keys(table, "a tracking objective", ("q", "r_w", "r", "loss", "dissipation"))
             if "q" not in table:
                 raise ProblemError(f"a tracking objective needs 'q', got {sorted(table)}: add it.")

@@ -27,9 +27,11 @@ def tracking(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     for k, name in enumerate(shown.output.values):
         colour = COLOURS[k % len(COLOURS)]
         label = "output y" if single else f"output {name}"
-        ax.plot(ds.time, shown.y[:, k], color=colour, lw=1.4, label=label, zorder=2)
+        ax.plot(ds.time, shown.y.isel(output=k), color=colour, lw=1.4, label=label, zorder=2)
         target = "#D55E00" if single else colour
-        ax.plot(ds.time, shown.z[:, k], color=target, lw=1.4, ls=(0, (4, 2)), label="target z" if single else None)
+        ax.plot(
+            ds.time, shown.z.isel(output=k), color=target, lw=1.4, ls=(0, (4, 2)), label="target z" if single else None
+        )
     if not single:
         ax.plot([], [], color="0.3", ls=(0, (4, 2)), label="targets")
     _finish(ax, "state of the output")
@@ -76,13 +78,15 @@ def network(ds: xr.Dataset, ax: Axes | None = None, time: int = -1) -> Axes:
 
     ax = _axes(ax, size=(5.2, 4.4))
     _need(ds, "w")
+    if not -ds.sizes["time"] <= time < ds.sizes["time"]:
+        raise ProblemError(f"time must count one of {ds.sizes['time']} samples, got {time}: choose another.")
     place = _places(ds)
     values = ds.w.isel(time=time).values
     limit = float(np.abs(values).max(initial=0.0)) or 1.0
     shade = ScalarMappable(Normalize(-limit, limit), colormaps["PuOr_r"])
     for j, i, value in zip(ds.arc_source.values.tolist(), ds.arc_target.values.tolist(), values, strict=True):
         _draw_arc(ax, place[j], place[i], shade.to_rgba(value), 0.6 + 2.2 * abs(value) / limit)
-    inputs, outputs = set(ds.input.values.tolist()), set(ds.output.values.tolist())
+    inputs, outputs = set(_names(ds, "input")), set(_names(ds, "output"))
     for name, (x, y) in place.items():
         face = "#DDDDDD" if name in inputs else "white"
         ax.plot(x, y, "s" if name in inputs else "o", ms=19, mfc=face, mec="k", mew=1.2, zorder=3)
@@ -116,10 +120,17 @@ def _axes(ax: Axes | None, size: tuple[float, float] = (7.0, 3.2)) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
+def _names(ds: xr.Dataset, dim: str) -> list[str]:
+    return [str(name) for name in ds[dim].values] if dim in ds.coords else []
+
+
 def _need(ds: xr.Dataset, *names: str) -> None:
-    missing = [name for name in names if name not in ds]
-    if missing or "time" not in ds.dims:
-        raise ProblemError(f"this plot needs {', '.join(names)} over time, got {list(ds.data_vars)}: keep them.")
+    missing = [name for name in names if name not in ds or "time" not in ds[name].dims or ds[name].ndim > 2]
+    if missing or not ds.sizes["time"]:
+        raise ProblemError(
+            f"this plot needs {', '.join(names)} over time of one run, got {', '.join(map(str, ds.data_vars))} with "
+            f"sizes {dict(ds.sizes)}: keep or select them."
+        )
 
 
 def _finish(ax: Axes, ylabel: str) -> None:
@@ -128,12 +139,17 @@ def _finish(ax: Axes, ylabel: str) -> None:
     ax.margins(x=0)
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, ncols=2, loc="best", fontsize="small")
+        above: dict[str, Any] = {
+            "loc": "lower right",
+            "bbox_to_anchor": (1.0, 1.0),
+            "borderaxespad": 0.2,
+        }  # where no line is covered
+        ax.legend(frameon=False, ncols=7, fontsize="small", columnspacing=1.2, handlelength=1.6, **above)
 
 
 def _places(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
     """Inputs in a column at the left; neurons in columns by depth, or on a circle if there is a cycle."""
-    inputs, neurons = ds.input.values.tolist(), ds.neuron.values.tolist()
+    inputs, neurons = _names(ds, "input"), _names(ds, "neuron")
     vertices = [*inputs, *neurons]
     source = np.array([vertices.index(name) for name in ds.arc_source.values.tolist()], dtype=np.int64)
     target = np.array([neurons.index(name) for name in ds.arc_target.values.tolist()], dtype=np.int64)

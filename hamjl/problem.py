@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from hamjl import functions, signals
 from hamjl.checks import choice, count, finite, keys, mapping, number
 from hamjl.codegen import compile_program
-from hamjl.errors import ProblemError, shown, unknown
+from hamjl.errors import ProblemError, shown
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
 from hamjl.signals import Signal
 
+LONGEST = 1e100  # beyond it differences of times overflow
 STATE = ("x", "w", "p_x", "p_w")
 _DRAWS = {"uniform": {"uniform": [0.0, 1.0]}, "zeros": 0.0}
 
@@ -78,6 +80,8 @@ class Problem:
             raise ProblemError(f"network must be a hamjl.Network, got {type(network).__name__}: build one.")
         if not isinstance(objective, Objective):
             raise ProblemError(f"objective must be a hamjl.Objective, got {type(objective).__name__}: build one.")
+        if objective.loss == functions.SOFTMAX and len(network.outputs) < 2:
+            raise ProblemError("softmax needs at least two outputs, got one: use binary_cross_entropy.")
         put("network", network)
         put("objective", objective)
         put("span", check_span(span))
@@ -188,14 +192,13 @@ class Problem:
                 f"{what} must have one channel each for {', '.join(wanted) or 'no vertex'}, got "
                 f"{signal.table.channels} channel(s): match them, or give a mapping from names to signals."
             )
-        if signal.channels and len(wanted) > 1 and set(signal.channels) == set(wanted):
-            data = signal.spec["data"]
-            ordered = data.sel({next(dim for dim in data.dims if dim != "time"): list(wanted)})
-            return signals.series(ordered, signal.spec["interpolation"])
-        if signal.channels and len(wanted) > 1 and set(signal.channels) & set(wanted):
-            stray = sorted(set(signal.channels) - set(wanted))[0]
-            raise ProblemError(unknown(f"A channel of {what}", stray, wanted))
-        return signal
+        if signal.channels is None or len(wanted) == 1 or not set(signal.channels) & set(wanted):
+            return signal  # in order
+        for name in signal.channels:
+            choice(name, wanted, f"A channel of {what}")
+        if len(set(signal.channels)) < len(wanted):
+            raise ProblemError(f"channels of {what} must have different names, got {shown(signal.channels)}: rename.")
+        return signals.series(signal.spec["data"].sel(channel=list(wanted)), signal.spec["interpolation"])
 
     def _check_signals(self) -> None:
         for what, names in (("inputs", self.network.inputs), ("target", self.network.outputs)):
@@ -214,18 +217,33 @@ class Problem:
             choice(value, _DRAWS, "initial")
             return {"x": _DRAWS[value], "w": _DRAWS[value]}
         if isinstance(value, xr.Dataset):
-            missing = [name for name in STATE if name not in value or value[name].ndim != 1]
-            if missing:
-                raise ProblemError(
-                    f"an initial Dataset must hold x, w, p_x and p_w at one time, got {dict(value.sizes)}: select one, "
-                    "e.g. trajectory.isel(time=-1)."
-                )
-            return {name: finite(value[name].values, name) for name in STATE}
+            return {name: self._state_of(value, name) for name in STATE}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
-        return {name: finite(v, name) if isinstance(v, list | tuple | xr.DataArray) else v for name, v in table.items()}
+        return {name: _plain(v, f"initial {name}") for name, v in table.items()}
+
+    def _state_of(self, state: xr.Dataset, name: str) -> NDArray[np.floating]:
+        """x, w, p_x or p_w of one time of a trajectory, by the names of neurons and arcs."""
+        dim = "neuron" if name in ("x", "p_x") else "arc"
+        labels = self.network.neurons if dim == "neuron" else self.network.arcs
+        if name not in state or state[name].dims != (dim,):
+            raise ProblemError(
+                f"an initial Dataset must hold x, w, p_x and p_w at one time, got {dict(state.sizes)}: select one, "
+                "e.g. trajectory.isel(time=-1)."
+            )
+        if dim not in state.indexes or sorted(map(str, state.indexes[dim])) != sorted(labels):
+            raise ProblemError(f"an initial Dataset must have this network's {dim}s, got others: use its own {name}.")
+        return finite(state[name].sel({dim: list(labels)}).values, name)
+
+
+def _plain(value: Any, what: str) -> Any:
+    """A number, a random draw or a new array."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(pair, what).tolist() for key, pair in value.items()}
+    values = finite(value, what)
+    return values.item() if values.ndim == 0 else values
 
 
 def covered(signal: Signal, span: tuple[float, float], what: str, label: str, *, gaps: bool) -> None:
@@ -236,7 +254,7 @@ def covered(signal: Signal, span: tuple[float, float], what: str, label: str, *,
             f"{what} must cover the span {start:g} to {stop:g}, got a signal for {label} from {low:g} to {high:g}: "
             "shorten the span or extend the data."
         )
-    first, last = signal.table.piece(np.array([start, np.nextafter(stop, start)]))
+    first, last = signal.table.piece(np.array([start, stop]))
     if not gaps and np.isnan(signal.table.poly[:, first : last + 1]).any():
         raise ProblemError(f"{what} must not be NaN, got NaN for {label}: fill the gaps first.")
 
@@ -264,8 +282,8 @@ def one_signal(value: Any, what: str) -> Signal:
         return value
     if isinstance(value, xr.DataArray):
         return signals.series(value)
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return signals.constant(float(value))
+    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
+        return signals.constant(number(value, what))
     raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {shown(value)}: convert it.")
 
 
@@ -276,6 +294,8 @@ def check_span(value: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ProblemError(f"span must be a start and an end time, got {shown(value)}: write e.g. (0, 10).") from None
     start, stop = number(start, "start of the span"), number(stop, "end of the span")
+    if abs(start) > LONGEST or abs(stop) > LONGEST:
+        raise ProblemError(f"times of a span must be at most {LONGEST:g}, got {start:g} to {stop:g}: rescale time.")
     if stop <= start:
         raise ProblemError(f"span must end after its start, got {start:g} to {stop:g}: swap or change them.")
     return start, stop

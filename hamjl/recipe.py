@@ -1,13 +1,12 @@
 """The plain form of a run: what a problem file says and what a trajectory's attributes carry, so that it can be re-run.
 
 A recipe is tables, text and numbers. Arrays in it are moved to an `xarray.Dataset` (a NetCDF file beside the problem
-file, or the trajectory itself) and leave ``{"array": name, "dims": […]}`` behind.
+file, or the trajectory itself) and leave ``{"$array": name, "dims": […]}`` behind.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hamjl.checks import keys, mapping
-from hamjl.errors import ProblemError
+from hamjl.checks import choice, keys, mapping
+from hamjl.errors import ProblemError, shown
 from hamjl.laws import CostateReversal, Law
 from hamjl.laws import law as to_law
 from hamjl.methods import Adaptive, Method
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
+from hamjl.storage import check_writable, read_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
 
 _KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", SymbolicSystem: "system"}
@@ -39,6 +39,12 @@ class Recipe:
     method: Method = field(default_factory=Adaptive)
     times: Any = None
     engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.problem, Problem | SymbolicSystem):
+            raise ProblemError(f"a recipe needs a Problem or SymbolicSystem, got {shown(self.problem)}: build one.")
+        object.__setattr__(self, "law", to_law(self.law))
+        object.__setattr__(self, "method", to_method(self.method))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form, with arrays as leaves."""
@@ -77,19 +83,19 @@ class Recipe:
 
     # -- in a file ---------------------------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:
-        """Write a TOML problem file, and a NetCDF file of the same name if the recipe holds arrays."""
+        """Write a TOML problem file, and ``NAME.arrays.nc`` beside it if the recipe holds arrays."""
         import tomli_w
 
-        path = Path(path)
+        path = check_writable(path)
+        if path.suffix.lower() != ".toml":
+            raise ProblemError(f"a problem file must end in .toml, got {shown(str(path))}: rename it.")
         arrays: dict[str, xr.DataArray] = {}
         table = _take_out(self.to_dict(), "recipe", arrays)
-        try:
-            if arrays:
-                table = {"arrays": path.with_suffix(".nc").name, **table}
-                xr.Dataset(arrays).to_netcdf(path.with_suffix(".nc"))
-            path.write_text(tomli_w.dumps(table), encoding="utf-8")
-        except OSError as error:
-            raise ProblemError(f"the problem file must be writable, got {str(path)!r} ({error.strerror}).") from None
+        if arrays:
+            beside = path.with_suffix(".arrays.nc")
+            table = {"arrays": beside.name, **table}
+            write_whole(beside, xr.Dataset(arrays).to_netcdf)
+        write_whole(path, lambda part: part.write_text(tomli_w.dumps(table), encoding="utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -98,18 +104,23 @@ class Recipe:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ProblemError(f"the problem file must be readable, got {str(path)!r} ({error.strerror}).") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ProblemError(f"the problem file must be TOML, got {str(path)!r} ({error}).") from None
-        arrays = xr.Dataset()
+            raise ProblemError(
+                f"the problem file must be readable, got {shown(str(path))} ({error.strerror})."
+            ) from None
+        except (ValueError, RecursionError) as error:
+            reason = str(error).splitlines()[0][:120]
+            raise ProblemError(f"the problem file must be TOML, got {shown(str(path))} ({reason}).") from None
         name = table.pop("arrays", None)
-        if name is not None:
-            try:
-                arrays = xr.load_dataset(path.parent / str(name))
-            except (OSError, ValueError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise ProblemError(f"arrays must name a NetCDF file, got {str(name)!r} ({reason}).") from None
-        return cls.from_dict(_put_back(table, arrays), path.parent)
+        arrays = xr.Dataset() if name is None else read_netcdf(path.parent / str(name))
+        try:
+            return cls.from_dict(_put_back(table, arrays), path.parent)
+        except RecursionError:
+            raise ProblemError(
+                f"the problem file must not be nested so deep, got {shown(str(path))}: flatten it."
+            ) from None
+
+
+_MARK = "$array"  # no name of a vertex, signal or option begins like this
 
 
 def _take_out(tree: Any, name: str, arrays: dict[str, xr.DataArray]) -> Any:
@@ -117,19 +128,13 @@ def _take_out(tree: Any, name: str, arrays: dict[str, xr.DataArray]) -> Any:
     if isinstance(tree, Mapping):
         return {key: _take_out(value, f"{name}_{key}", arrays) for key, value in tree.items()}
     if isinstance(tree, xr.DataArray):
-        kept = tree.drop_vars([c for c in tree.coords if c not in tree.dims]).rename(None)
-        kept.attrs, dims = {}, [str(dim) for dim in kept.dims]
-        arrays[name] = kept.rename({dim: f"{name}_{dim}" for dim in dims})
-        return {"array": name, "dims": dims}
-    if isinstance(tree, np.ndarray) and tree.ndim:
+        arrays[name] = tree.rename({dim: f"{name}_{dim}" for dim in tree.dims})
+        return {_MARK: name, "dims": list(tree.dims)}
+    if isinstance(tree, np.ndarray):
         arrays[name] = xr.DataArray(tree, dims=[f"{name}_{k}" for k in range(tree.ndim)])
-        return {"array": name}
+        return {_MARK: name}
     if isinstance(tree, list | tuple):
         return [_take_out(value, f"{name}_{k}", arrays) for k, value in enumerate(tree)]
-    if isinstance(tree, np.generic | np.ndarray):
-        return tree.item()
-    if isinstance(tree, float) and not math.isfinite(tree):
-        raise ProblemError(f"a recipe holds finite numbers, got {tree} in {name}: change it.")
     return tree
 
 
@@ -139,13 +144,14 @@ def _put_back(tree: Any, arrays: xr.Dataset) -> Any:
         return [_put_back(value, arrays) for value in tree]
     if not isinstance(tree, Mapping):
         return tree
-    if "array" not in tree:
+    if _MARK not in tree:
         return {key: _put_back(value, arrays) for key, value in tree.items()}
-    name, dims = tree["array"], tree.get("dims")
-    if name not in arrays:
-        raise ProblemError(f"the arrays of a recipe must be with it, got no {name!r}: keep the variable or the file.")
+    name, dims = tree[_MARK], tree.get("dims")
+    choice(name, map(str, arrays.data_vars), "An array of a recipe (keep the file or the variable that holds it)")
     found = arrays[name]
     if dims is None:
         return found.values
+    if not isinstance(dims, list) or [f"{name}_{dim}" for dim in dims] != list(found.dims):
+        raise ProblemError(f"an array of a recipe must have the dimensions it was stored with, got {shown(dims)}.")
     found = found.drop_vars([c for c in found.coords if c not in found.dims])
     return found.rename({f"{name}_{dim}": dim for dim in dims}).rename(None)

@@ -36,25 +36,28 @@ class Signal:
 
 def constant(value: float) -> Signal:
     """The signal that is always `value`."""
-    return _analytic([], number(value, "constant"), {"kind": "constant", "value": float(value)})
+    value = number(value, "constant")
+    return _analytic([], value, {"kind": "constant", "value": value})
 
 
 def cosine(amplitude: float = 1.0, omega: float = 1.0, phase: float = 0.0, offset: float = 0.0) -> Signal:
     """``offset + amplitude cos(omega t + phase)``, omega in radians per unit of time."""
-    terms = [(amplitude, omega, phase)]
-    spec = {"kind": "cosine", "amplitude": amplitude, "omega": omega, "phase": phase, "offset": offset}
-    return _analytic(terms, offset, spec)
+    given = {"amplitude": amplitude, "omega": omega, "phase": phase, "offset": offset}
+    spec = {name: number(value, name) for name, value in given.items()}
+    return _analytic([[spec[name] for name in _TERM]], spec["offset"], {"kind": "cosine", **spec})
 
 
 def cosines(terms: Iterable[Sequence[float]], offset: float = 0.0) -> Signal:
     """``offset + Σ amplitude cos(omega t + phase)`` over (amplitude, omega, phase) terms."""
     try:
-        triples = [tuple(term) for term in terms]
+        triples = [list(term) for term in terms]
     except TypeError:
-        triples = [()]
+        triples = [[]]
     if not all(len(term) == 3 for term in triples):
         raise ProblemError(f"terms must be (amplitude, omega, phase) triples, got {shown(terms)}: list them.")
-    return _analytic(triples, offset, {"kind": "cosines", "terms": [list(t) for t in triples], "offset": offset})
+    triples = [[number(value, name) for value, name in zip(term, _TERM, strict=True)] for term in triples]
+    offset = number(offset, "offset")
+    return _analytic(triples, offset, {"kind": "cosines", "terms": triples, "offset": offset})
 
 
 def patches(pieces: Iterable[tuple[float, Signal]]) -> Signal:
@@ -104,18 +107,22 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
         raise ProblemError("a series must have the coordinate 'time', got none: assign it with assign_coords(time=…).")
     if data.time.dtype.kind not in "iuf":
         raise ProblemError(f"the coordinate 'time' must be numbers, got {data.time.dtype}: convert dates to e.g. days.")
-    data = data.transpose("time", ...)
     time = increasing(data.time.values, "times of a series")
-    values = array(data.values, "values of a series").reshape(len(time), -1)
+    values = array(data.transpose("time", ...).values, "values of a series").reshape(len(time), -1)
     if np.isinf(values).any():
         raise ProblemError("values of a series must be finite or NaN, got infinity: replace it.")
-    names = None
-    if data.ndim == 2:
-        dim = data.dims[1]
-        names = tuple(map(str, data[dim].values)) if dim in data.coords else None
-    start, poly, stops = _TABLES[interpolation](time, values)
+    kept, names = xr.DataArray(values, dims=("time", "channel"), coords={"time": time}), None
+    if data.ndim == 1:
+        kept = kept.isel(channel=0)
+    elif (dim := next(dim for dim in data.dims if dim != "time")) in data.coords:
+        names = tuple(map(str, data[dim].values))
+        kept = kept.assign_coords(channel=list(names))
+    with np.errstate(all="ignore"):
+        start, poly, stops = _TABLES[interpolation](time, values)
+    if np.isinf(poly).any():
+        raise ProblemError("slopes of a series must be finite, got values too large or times too close: rescale it.")
     none = np.zeros((0, len(start), values.shape[1]))
-    spec = {"kind": "series", "data": data, "interpolation": interpolation}
+    spec = {"kind": "series", "data": kept, "interpolation": interpolation}
     return Signal(Piecewise(start, poly, none, none, none, stops), (float(time[0]), float(time[-1])), names, spec)
 
 
@@ -142,7 +149,8 @@ def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
     return result
 
 
-_FILE_KEYS = ("file", "variable", "time", "columns", "scale", "offset", "delay")
+_FILE_KEYS = ("file", "variable", "time", "time_unit", "columns", "scale", "offset", "delay")
+_TIME_UNITS = {"days": 86400e9, "hours": 3600e9, "minutes": 60e9, "seconds": 1e9}  # nanoseconds
 
 
 def _patches_from(pieces: Sequence[Mapping[str, Any]]) -> Signal:
@@ -165,59 +173,91 @@ def _series_from(
     delay: float = 0.0,
     **where: Any,
 ) -> Signal:
-    if file is not None:
-        data = _read((folder or Path()) / file, **where)
-        data = data * number(scale, "scale") + number(offset, "offset")
-        if data.coords.get("time") is not None and data.time.dtype.kind in "iuf":
-            data = data.assign_coords(time=data.time + number(delay, "delay"))
-    if data is None:
-        raise ProblemError("a series needs 'data' or 'file', got neither: name the file that holds it.")
-    return series(data, interpolation)
+    if (data is None) == (file is None):
+        raise ProblemError("a series needs either 'data' or 'file', got both or neither: name the file that holds it.")
+    if file is None:
+        if where or scale != 1.0 or offset != 0.0 or delay != 0.0:
+            raise ProblemError(
+                "scale, offset, delay and what is in a file go with 'file', got 'data': change the data."
+            )
+        assert data is not None
+        return series(data, interpolation)
+    if not isinstance(file, str):
+        raise ProblemError(f"file must be the name of a CSV or NetCDF file, got {shown(file)}: write it as text.")
+    data = _read((folder or Path()) / file, **where)
+    data = data.copy(data=data.values * number(scale, "scale") + number(offset, "offset"))
+    return series(data.assign_coords(time=data.time.values + number(delay, "delay")), interpolation)
 
 
-def _read(
-    path: Path, variable: str | None = None, time: str = "time", columns: Sequence[str] | None = None
-) -> xr.DataArray:
-    """Read a series from a NetCDF file (`variable`) or from a CSV file (`time` and `columns` name its columns)."""
+def _read(path: Path, time: str = "time", time_unit: str | None = None, **where: Any) -> xr.DataArray:
+    """Read a series from a NetCDF file (``variable``) or a CSV file (``columns``); `time` names the time there.
+
+    Dates become numbers of a `time_unit` since the first.
+    """
+    reader = _read_csv if path.suffix.lower() == ".csv" else _read_netcdf
+    keys(where, f"a series from {path.name}", ("columns",) if reader is _read_csv else ("variable",))
     try:
-        if path.suffix.lower() == ".csv":
-            import pandas as pd
-
-            frame = pd.read_csv(path)
-            wanted = [name for name in frame.columns if name != time] if columns is None else columns
-            wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-            for name in (time, *wanted):
-                choice(name, map(str, frame.columns), f"A column of {path.name}")
-            values = array(frame[wanted].values, f"columns {wanted} of {path.name}")
-            when = array(frame[time].values, f"column {time!r} of {path.name}")
-            return xr.DataArray(values, dims=("time", "channel"), coords={"time": when, "channel": wanted})
-        with xr.open_dataset(path) as stored:
-            names = list(map(str, stored.data_vars))
-            if variable is None and len(names) == 1:
-                variable = names[0]
-            choice(variable, names, f"variable of {path.name}")
-            return stored[variable].rename({time: "time"} if time != "time" else {}).load()
+        found = reader(path, time, **where)
     except ProblemError:
         raise
     except Exception as error:  # whatever the readers of foreign files raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ProblemError(f"data file must be a readable CSV or NetCDF file, got {str(path)!r} ({reason}).") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ProblemError(
+            f"data file must be a readable CSV or NetCDF file, got {shown(str(path))} ({reason}): check it."
+        ) from None
+    if time_unit is not None:
+        unit = _TIME_UNITS[choice(time_unit, _TIME_UNITS, "time_unit")]
+        try:
+            dates = found.time.values.astype("datetime64[ns]")
+        except ValueError:
+            raise ProblemError(f"time_unit is for dates, got {shown(found.time.values[0])} in {path.name}.") from None
+        found = found.assign_coords(time=(dates - dates[0]).astype(np.float64) / unit)
+    if found.time.dtype.kind not in "iuf":
+        raise ProblemError(f"times in {path.name} must be numbers, got {found.time.dtype}: add time_unit = 'days'.")
+    return found.assign_coords(time=found.time.values.astype(np.float64)).astype(np.float64)
 
 
-def _analytic(terms: Sequence[Sequence[float]], offset: float, spec: dict[str, Any]) -> Signal:
-    columns = [[number(v, name) for v in column] for name, column in zip(_TERM, _transpose(terms), strict=True)]
-    amplitude, omega, phase = (np.array(column, dtype=float).reshape(-1, 1, 1) for column in columns)
-    poly = np.zeros((4, 1, 1))
-    poly[0] = number(offset, "offset")
-    table = Piecewise(np.zeros(1), poly, amplitude, omega, phase, np.zeros(0))
-    return Signal(table, (-np.inf, np.inf), None, spec)
+def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None) -> xr.DataArray:
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    names = list(map(str, frame.columns))
+    wanted = [name for name in names if name != time] if columns is None else columns
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in (time, *wanted):
+        choice(name, names, f"A column of {path.name}")
+    values = array(frame[wanted].values, f"columns {', '.join(wanted)} of {path.name}")
+    when = frame[time].values
+    when = np.asarray(when, dtype=np.str_) if frame[time].dtype.kind not in "iuf" else when
+    return xr.DataArray(values, dims=("time", "channel"), coords={"time": when, "channel": wanted})
+
+
+def _read_netcdf(path: Path, time: str, variable: str | None = None) -> xr.DataArray:
+    with xr.open_dataset(path) as stored:
+        names = list(map(str, stored.data_vars))
+        if variable is None and len(names) == 1:
+            variable = names[0]
+        found = stored[choice(variable, names, f"variable of {path.name}")].load()
+    if time not in found.dims:
+        raise ProblemError(
+            f"{variable} of {path.name} must have the dimension {shown(time)}, got {found.dims}: name it."
+        )
+    found = found.rename({time: "time"} if time != "time" else {})
+    if "time" not in found.coords:
+        raise ProblemError(f"{variable} of {path.name} must have times, got a dimension without: add the coordinate.")
+    return found.copy(data=array(found.values, f"{variable} of {path.name}"))
 
 
 _TERM = ("amplitude", "omega", "phase")
 
 
-def _transpose(terms: Sequence[Sequence[float]]) -> list[list[float]]:
-    return [[term[k] for term in terms] for k in range(3)]
+def _analytic(terms: Sequence[Sequence[float]], offset: float, spec: dict[str, Any]) -> Signal:
+    columns = np.array(terms, dtype=np.float64).reshape(-1, 3).T
+    amplitude, omega, phase = (column.reshape(-1, 1, 1) for column in columns)
+    poly = np.zeros((4, 1, 1))
+    poly[0] = offset
+    table = Piecewise(np.zeros(1), poly, amplitude, omega, phase, np.zeros(0))
+    return Signal(table, (-np.inf, np.inf), None, spec)
 
 
 # Each table maker takes times (time,) and values (time, channel), and returns start, poly and stops.

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from hamjl.engines import select
-from hamjl.errors import ProblemError, RunWarning
+from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import CostateReversal
 from hamjl.laws import law as to_law
 from hamjl.lowered import Monitor
@@ -73,6 +73,8 @@ def solve(
 
 def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
     """Solve a recipe, e.g. one read by `Recipe.load`; see `solve`."""
+    if not isinstance(recipe, Recipe):
+        raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: see Recipe.load and Recipe.")
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
     chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:

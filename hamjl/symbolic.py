@@ -6,6 +6,7 @@ import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,13 @@ class SymbolicSystem:
             table = mapping({} if given is None else given, what)
             keys(table, what, tuple(formulas))
             put(what, {name: number(table.get(name, 0.0), f"{what} {name!r}") for name in formulas})
-        self.program()
+        self.program  # noqa: B018  (refuses what cannot be solved for the control)
 
     def initial_vector(self) -> NDArray[np.floating]:
         """x(0), then p(0)/φ(0), (2 state)."""
         return np.array([*self.initial.values(), *self.costates.values()])
 
+    @cached_property
     def program(self) -> Program:
         """h = H/φ at the optimal control and its derivatives, as one program of (x, p, signals, t)."""
         import sympy
@@ -139,7 +141,7 @@ class SymbolicSystem:
         best = dict(
             zip(v, -hessian.inv() * sympy.Matrix([h.diff(c).subs(dict.fromkeys(v, 0)) for c in v]), strict=True)
         )
-        h = sympy.expand(h.subs(best))
+        h = h.subs(best)
         gradient = [*(h.diff(c) for c in p), *(-h.diff(c) for c in x)]
         results = {
             **{f"h_p_{k}": h.diff(c) for k, c in enumerate(p)},

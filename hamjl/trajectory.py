@@ -59,6 +59,7 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
         for name, (dims, long_name, units) in description.items()
+        if name != "u" or values["u"].shape[1]  # a dimension of length zero would be unlimited in a NetCDF file
     }
     text, arrays = recipe.pack()
     attrs = {
@@ -74,7 +75,8 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
         "scaling": SCALING,
         "recipe": text,
     }
-    labels = {name: (dim, np.array(list(given), dtype=np.str_)) for name, (dim, given) in coords.items()}
+    text_of = {name: (dim, [str(label) for label in given]) for name, (dim, given) in coords.items()}
+    labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in text_of.items() if given}
     labels["time"] = ("time", time, {"long_name": "time", "units": "time unit"})  # type: ignore[assignment]
     return xr.Dataset(variables, labels, attrs).merge(arrays)
 

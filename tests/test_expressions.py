@@ -54,7 +54,7 @@ HOSTILE = [
     "Symbol('a')",
     "1e999",
     "9" * 400,
-    "(" * 60 + "a" + ")" * 60 + "+" * 60 + "a",
+    "-" * 200 + "a",
     "a" + "+a" * 600,
     "",
     " ",
@@ -70,16 +70,55 @@ def test_what_is_not_a_formula_is_refused(text):
         check(text, ("a",))
 
 
-@pytest.mark.parametrize("text", ["9**9**9", "(9**64)**64", "10**400", "2**-9999 * a"])
-def test_numbers_cannot_be_made_huge(text):
-    with pytest.raises(hj.ExpressionError, match="power"):
-        program(text, ("a",), {"f": ""})
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9**9**9",
+        "(9**64)**64",
+        "10**400",
+        "a*sqrt(2)**(10**12)",
+        "a*exp(10**12*log(2))",
+        "a*(1e299*1e299)",
+        "a/0",
+        "1/0",
+        "log(0)*a",
+        "sqrt(-1)*a",
+        "a*asin(2)",
+        "tanh(a)*(10**70*10**70*10**70*10**70*10**70)",
+    ],
+)
+def test_constants_must_be_finite_real_numbers(text):
+    """And this is found at once, whatever SymPy would make of them."""
+    with pytest.raises(hj.ExpressionError, match=r"finite|small"):
+        hj.Network.fully_connected(2, activation=text)
 
 
-@pytest.mark.parametrize("text", ["1/0", "log(0)*a", "sqrt(-1)*a", "sqrt(a**2)"])
-def test_what_is_not_smooth_and_real_is_refused(text):
+@pytest.mark.parametrize(
+    "text", ["a*sin(10**77)", "a*sqrt(10**70 + 33)", "a*10**70", "a*2**-60/3**40", "a*logistic(0)"]
+)
+def test_large_constants_become_floating_point(text):
+    network = hj.Network.fully_connected(2, activation=text)
+    problem = hj.Problem(network, hj.Objective(), target=0.1, span=(0, 1e-80), initial={"x": 1e-90})
+    assert hj.solve(problem, method=hj.Euler(1e-81), times=3).attrs["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        "(1 + t)**1000 + exp(t)",
+        "2 + " + "*".join(f"sin(t + {k})" for k in range(1, 40)),
+        "exp(sin(cos(tanh(sqrt(1 + t**2)*logistic(t))**3)**5 + atan(t)**7))*(1 + t**2)**(3/7)",
+    ],
+)
+def test_dissipations_are_not_simplified_for_ever(phi):
+    problem = hj.Problem(hj.Network.fully_connected(1), hj.Objective(dissipation=phi), target=0.1, span=(0, 1))
+    assert hj.solve(problem, times=3).attrs["status"] == "success"
+
+
+@pytest.mark.parametrize("text", ["sqrt(a**2)", "sqrt(1 + a)*sqrt((a - 1)**2)"])
+def test_what_is_not_smooth_is_refused(text):
     with pytest.raises(hj.ExpressionError, match="smooth"):
-        program(text, ("a",), {"f": "", "df": "a", "d2f": "aa"})
+        hj.Network.fully_connected(2, activation=text)
 
 
 @given(st.text(max_size=40))

@@ -68,8 +68,10 @@ def recipes() -> dict[str, hj.Recipe]:
     analytic = hj.Problem(
         hj.Network.fully_connected(3), hj.Objective.tracking(q=5, r_w=1), target=patched, span=(0, 2), seed=3
     )
-    arcs = hj.Network.from_arcs([("in", "a"), ("a", "b"), ("b", "a")], inputs=["in"], outputs=["b"])
-    cyclic = hj.Problem(arcs, hj.Objective(loss="softmax_cross_entropy"), inputs=1.0, target=1.0, span=(0, 2))
+    arcs = hj.Network.from_arcs([("in", "a"), ("a", "b"), ("b", "a")], inputs=["in"], outputs=["b", "a"])
+    cyclic = hj.Problem(
+        arcs, hj.Objective(loss="softmax_cross_entropy"), inputs=1.0, target={"b": 1.0, "a": 0.0}, span=(0, 2)
+    )
     system = hj.SymbolicSystem(
         {"x": "a*x + v"}, ["v"], "(x - z)**2 + v**2", span=(0, 2), parameters={"a": 0.1}, signals={"z": z.fillna(0.1)}
     )
@@ -99,7 +101,7 @@ def test_problem_files_round_trip(name, tmp_path):
     xr.testing.assert_identical(hj.run(again), hj.run(recipe))
     again.save(tmp_path / "again.toml")
     text = (tmp_path / "problem.toml").read_text()
-    assert (tmp_path / "again.toml").read_text() == text.replace("problem.nc", "again.nc")
+    assert (tmp_path / "again.toml").read_text() == text.replace("problem.arrays.nc", "again.arrays.nc")
 
 
 def test_recipes_of_large_networks_are_small():
@@ -228,6 +230,89 @@ def test_plots_of_unusual_networks():
     run = hj.solve(many, times=3)
     for plot in ("plot_tracking", "plot_weights", "plot_network"):
         getattr(run.hamjl, plot)()
-    with pytest.raises(hj.ProblemError, match="keep them"):
+    with pytest.raises(hj.ProblemError, match="keep or select them"):
         run.drop_vars("w").hamjl.plot_weights()
     plt.close("all")
+
+
+def test_analyses_go_by_name_not_by_position(run):
+    shuffled = run.isel(neuron=[3, 1, 0, 2], arc=slice(None, None, -1)).transpose("arc", "neuron", "time", ...)
+    xr.testing.assert_allclose(shuffled.hamjl.weights(), run.hamjl.weights())
+    xr.testing.assert_allclose(shuffled.hamjl.normalized_costate(), run.hamjl.normalized_costate())
+    xr.testing.assert_allclose(shuffled.hamjl.energy_balance(), run.hamjl.energy_balance())
+    xr.testing.assert_allclose(shuffled.hamjl.residual(), run.hamjl.residual())
+    for part in (
+        run.isel(arc=slice(0, 3)),
+        run.isel(time=slice(None, None, -1)),
+        run.drop_vars("sign"),
+        run.mean("time"),
+    ):
+        with pytest.raises(hj.ProblemError):
+            part.hamjl.energy_balance()
+    with pytest.raises(hj.ProblemError, match="one trajectory"):
+        xr.concat([run, run], "repeat").hamjl.residual()
+
+
+def test_initial_states_go_by_name(run):
+    problem = random_problem(0)
+    same = hj.Problem(
+        problem.network, problem.objective, inputs=problem.inputs, target=problem.target, span=(0, 1),
+        initial=run.isel(time=-1, neuron=[2, 0, 1, 3]),
+    )  # fmt: skip
+    np.testing.assert_array_equal(same.initial_state()["x"], run.x[-1])
+    other = hj.Network.from_adjacency(problem.network.matrix(np.ones(12))[:, ::-1] + 1, outputs=2)
+    with pytest.raises(hj.ProblemError, match="arcs"):
+        hj.Problem(other, problem.objective, inputs=problem.inputs, span=(0, 1), initial=run.isel(time=-1))
+
+
+def test_a_problem_keeps_its_own_copy_of_data():
+    data = xr.DataArray([0.0, 1.0, 0.0], dims="time", coords={"time": [0.0, 0.5, 1.0]})
+    weights = np.ones(2)
+    problem = hj.Problem(
+        hj.Network.fully_connected(2), hj.Objective(), target=data, span=(0, 1), initial={"w": weights}
+    )
+    before = hj.solve(problem, times=5)
+    data[:], weights[:] = 5.0, 7.0
+    xr.testing.assert_identical(hj.solve(problem, times=5), before)
+    xr.testing.assert_identical(hj.run(before.hamjl.recipe), before)
+
+
+def test_a_numpy_flag_is_a_flag():
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    run = hj.solve(problem, hj.SignFlip(every_step=np.True_), hj.Euler(0.1))
+    assert run.sign.values.tolist() == [1.0, -1.0] * 5 + [1.0]
+
+
+def test_euler_saves_its_last_step():
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 25.01))
+    for times in (None, 7):
+        run = hj.solve(problem, method=hj.Euler(0.01), times=times)
+        assert float(run.time[-1]) == pytest.approx(25.01)
+        assert run.attrs["reached"] == pytest.approx(25.01)
+
+
+@pytest.mark.parametrize("solver", ["auto", "BDF", "DOP853"])
+def test_breakpoints_equal_but_for_rounding_are_one(solver):
+    def target(times):
+        data = xr.DataArray([0.0, 1.0, 0.5, 0.5], dims="time", coords={"time": times})
+        return hj.signals.series(data, "previous")
+
+    network = hj.Network.fully_connected(3, outputs=2)
+    both = {"x0": target([0, 0.3, 0.7, 1]), "x1": target([0, 0.1 * 3, 0.1 * 7, 1])}
+    run = hj.solve(hj.Problem(network, hj.Objective(), target=both, span=(0, 1)), method=solver)
+    assert run.attrs["status"] == "success"
+    assert run.hamjl.statistics["restarts"] == 3
+
+
+def test_large_layered_limits_run():
+    problem = hj.Problem(
+        hj.Network.layered([20, 60, 60, 5]),
+        hj.Objective(dissipation=1.0),
+        inputs={f"u{k}": 0.1 for k in range(20)},
+        target={"x120": 0.2},
+        span=(0, 0.1),
+        initial={"w": {"normal": [0, 0.1]}},
+    )
+    assert hj.solve(problem, hj.BackpropLimit(), times=3).attrs["method"] == "DOP853"
+    with pytest.raises(hj.EngineError, match="full"):
+        hj.solve(problem, hj.BackpropLimit(), "BDF")

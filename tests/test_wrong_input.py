@@ -116,7 +116,7 @@ WRONG = {
     "method type": (lambda: hj.solve(simple(), method=3), "method"),
     "euler without step": (lambda: hj.solve(simple(), method="Euler"), "needs a step"),
     "negative step": (lambda: hj.Euler(-0.1), "positive"),
-    "step too long": (lambda: hj.solve(simple(), method=hj.Euler(2.0)), "fit into the span"),
+    "step too long": (lambda: hj.solve(simple(), method=hj.Euler(2.0)), "must hold between 1"),
     "rtol": (lambda: hj.Adaptive(rtol=1e-20), "rtol"),
     "max_steps": (lambda: hj.Adaptive(max_steps=0), "whole number"),
     "every step, adaptive": (lambda: hj.solve(simple(), hj.SignFlip(every_step=True), "BDF"), "fixed step"),

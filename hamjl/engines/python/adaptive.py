@@ -15,10 +15,12 @@ from scipy.optimize import brentq
 from hamjl.dynamics import Dynamics, NoFixedPointError
 from hamjl.engines.python.euler import periodic_sign
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
+from hamjl.errors import EngineError
 from hamjl.lowered import Floats, LawCode, Lowered, Monitor, Result
 
 SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
+LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
 LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
 BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
@@ -27,6 +29,11 @@ BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, no
 def run_adaptive(dynamics: Dynamics, lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate over the span, saving at ``lowered.times`` by dense output."""
     run = _Run(dynamics, lowered, monitor)
+    if lowered.law.limit and run.name not in ("RK45", "DOP853") and dynamics.dimension > LARGE:
+        raise EngineError(
+            f"implicit methods take at most {LARGE} unknowns of the backprop limit, whose Jacobian is full, got "
+            f"{dynamics.dimension}: use DOP853."
+        )
     status = "success"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own; the status says it
@@ -61,6 +68,8 @@ class _Run:
             return method.name
         if self.dynamics.dimension <= SMALL:
             return "LSODA"
+        if self.lowered.law.limit:  # the fast part is gone
+            return "DOP853"
         start = self.lowered.span[0]
         jacobian = self.dynamics.jacobian(self.y, self.dynamics.drive(start), 1.0)
         speed = float(abs(jacobian).sum(axis=1).max())
@@ -90,7 +99,8 @@ class _Run:
                 if self.counts["steps"] >= method.max_steps:
                     raise Stop("max_steps")
                 solver.step()
-                if solver.status == "failed":
+                stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
+                if solver.status == "failed" or stalled:  # LSODA goes on for ever where t + h = t
                     blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(lowered.initial).max())
                     raise Stop("diverged" if blown_up else "step_too_small")
                 check_finite(solver.y)
@@ -174,4 +184,6 @@ def _stops(dynamics: Dynamics, law: LawCode, span: tuple[float, float]) -> Float
         k = np.arange(np.floor(start / half - 0.5), np.ceil(end / half))
         stops.append((k + 0.5) * half)
     times = np.unique(np.concatenate(stops))
-    return times[(times > start) & (times <= end)]
+    times = times[(times > start) & (times < end)]
+    apart = np.diff(np.append(times, end)) > 1e-13 * max(abs(start), abs(end))  # equal but for rounding: one stop
+    return np.append(times[apart], end)

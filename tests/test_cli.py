@@ -1,0 +1,260 @@
+"""The command line, as a user types it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import hamjl as hj
+from hamjl.cli import main
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def problem_file(tmp_path: Path) -> Path:
+    """A problem whose data are a user's own CSV file."""
+    t = np.arange(0.0, 30.0, 0.5)
+    rows = [f"{a},{np.sin(a)},{np.sin(a + 0.5)}" for a in t]
+    (tmp_path / "data.csv").write_text("\n".join(["when,now,next", *rows]))
+    path = tmp_path / "problem.toml"
+    path.write_text(
+        """
+        times = 50
+        law = "costate_reversal"
+        method = {name = "LSODA", rtol = 1e-5}
+        [problem]
+        span = [1, 29]
+        initial = {w = {normal = [0, 0.5]}}
+        [problem.network]
+        kind = "layered"
+        sizes = [2, 5, 1]
+        bias = true
+        velocity = 20.0
+        [problem.objective]
+        loss_weight = 20.0
+        k = 0.001
+        dissipation = 4.0
+        [problem.inputs.u0]
+        kind = "series"
+        file = "data.csv"
+        time = "when"
+        columns = ["now"]
+        [problem.inputs.u1]
+        kind = "series"
+        file = "data.csv"
+        time = "when"
+        columns = ["now"]
+        delay = 1.0
+        scale = 0.5
+        interpolation = "cubic"
+        [problem.target]
+        kind = "series"
+        file = "data.csv"
+        time = "when"
+        columns = ["next"]
+        """
+    )
+    return path
+
+
+def test_run_learns_from_a_csv_file(problem_file, tmp_path):
+    out = tmp_path / "out.nc"
+    code, output = call("run", problem_file, "-o", out)
+    assert code == 0, output
+    assert "success" in output
+    run = xr.load_dataset(out)
+    assert run.attrs["status"] == "success"
+    np.testing.assert_allclose(run.u.sel(input="u0"), np.sin(run.time), atol=0.04)
+    np.testing.assert_allclose(run.u.sel(input="u1"), 0.5 * np.sin(run.time - 1.0), atol=1e-3)
+    early, late = run.sel(time=slice(1, 5)), run.sel(time=slice(20, None))
+    rms = [float(np.sqrt(((part.y - part.z) ** 2).mean())) for part in (early, late)]
+    assert rms[1] < 0.5 * rms[0]
+    xr.testing.assert_identical(hj.run(run.hamjl.recipe), run)
+    code, output = call("show", out, "-o", tmp_path / "out.png")
+    assert code == 0, output
+    assert "weight w" in output
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_run_learns_from_a_netcdf_file(problem_file, tmp_path):
+    t = np.linspace(0, 30, 61)
+    xr.DataArray(np.sin(t), dims="time", coords={"time": t}, name="now").to_netcdf(tmp_path / "data.nc")
+    text = problem_file.read_text().replace(
+        'file = "data.csv"\n        time = "when"\n        columns = ["now"]', 'file = "data.nc"'
+    )
+    assert text.count("data.nc") == 2
+    problem_file.write_text(text)
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert code == 0, output
+
+
+def breakages() -> dict[str, tuple[str, str, str]]:
+    """(what to replace, by what, words of the refusal)"""
+    return {
+        "no such file": ('file = "data.csv"', 'file = "date.csv"', "readable CSV"),
+        "no such column": ('columns = ["next"]', 'columns = ["nxt"]', "did you mean 'next'"),
+        "not TOML": ("times = 50", "times = = 50", "must be TOML"),
+        "unknown key": ("times = 50", "tims = 50", "did you mean 'times'"),
+        "code": ('law = "costate_reversal"', "law = '__import__(\"os\")'", "known name"),
+        "evil activation": ("velocity = 20.0", "activation = '().__class__'", "may hold only"),
+        "short data": ("span = [1, 29]", "span = [1, 31]", "cover the span"),
+        "bad number": ("loss_weight = 20.0", "loss_weight = 'twenty'", "number"),
+    }
+
+
+@pytest.mark.parametrize("case", breakages())
+def test_wrong_files_are_refused_in_one_line_and_nothing_is_written(case, problem_file, tmp_path):
+    old, new, words = breakages()[case]
+    text = problem_file.read_text()
+    assert old in text
+    problem_file.write_text(text.replace(old, new))
+    before = sorted(tmp_path.iterdir())
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert code == 1
+    assert words in output
+    assert output.startswith("Error: ")
+    assert output.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_outputs_that_cannot_be_written_are_refused_first(problem_file, tmp_path):
+    for output, words in ((tmp_path, "regular file"), (tmp_path / "none" / "out.nc", "folder must exist")):
+        code, text = call("run", problem_file, "-o", output)
+        assert (code, words in text) == (1, True)
+    code, text = call("reproduce", "fig1", "-o", problem_file)
+    assert (code, "must be a folder" in text) == (1, True)
+    assert call("show", tmp_path / "none.nc")[0] == 1
+    assert "readable NetCDF" in call("show", problem_file)[1]
+    assert "no such" in call("run", tmp_path / "none.toml", "-o", tmp_path / "out.nc")[1].lower()
+    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "foreign.nc")
+    assert "recipe" in call("show", tmp_path / "foreign.nc")[1]
+    assert not (tmp_path / "out.nc").exists()
+
+
+def test_outputs_that_are_no_regular_files_are_left_alone(problem_file, tmp_path):
+    os.mkfifo(tmp_path / "pipe.nc")
+    code, text = call("run", problem_file, "-o", tmp_path / "pipe.nc")
+    assert (code, "regular file" in text) == (1, True)
+    assert (tmp_path / "pipe.nc").is_fifo()
+    code, text = call("run", problem_file, "-o", problem_file)
+    assert (code, "must not be the problem file" in text) == (1, True)
+    assert "[problem]" in problem_file.read_text()
+    (tmp_path / "real.nc").write_text("old")
+    (tmp_path / "link.nc").symlink_to(tmp_path / "real.nc")
+    assert call("run", problem_file, "-o", tmp_path / "link.nc")[0] == 0
+    assert (tmp_path / "link.nc").is_symlink()
+    assert xr.load_dataset(tmp_path / "real.nc").attrs["status"] == "success"
+
+
+def test_foreign_and_partial_files_are_shown_or_refused_in_a_line(tmp_path):
+    xr.Dataset(attrs={"recipe": "x"}).to_netcdf(tmp_path / "half.nc")
+    code, text = call("show", tmp_path / "half.nc")
+    assert (code, text.count("\n"), "hamjl" in text) == (1, 1, True)
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    run = hj.solve(problem, times=3)
+    run.drop_vars("z").isel(time=[0]).to_netcdf(tmp_path / "part.nc")
+    assert call("show", tmp_path / "part.nc")[0] == 0
+    run.isel(time=[]).to_netcdf(tmp_path / "none.nc")
+    assert call("show", tmp_path / "none.nc")[0] == 0
+    code, text = call("show", tmp_path / "none.nc", "-o", tmp_path / "none.png")
+    assert (code, text.splitlines()[-1].startswith("Error: this plot needs")) == (1, True)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_deep_and_dotted_files_are_refused(tmp_path):
+    for k, text in enumerate(
+        ["a = " + "[" * 3000, ".".join("a" * 3000) + " = 1", "a = " + "9" * 5001, "[problem]\na=1"]
+    ):
+        (tmp_path / f"{k}.toml").write_text(text)
+        code, output = call("run", tmp_path / f"{k}.toml", "-o", tmp_path / "out.nc")
+        assert (code, output.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["csv", "nc"])
+def test_dates_become_numbers(kind, problem_file, tmp_path):
+    days = np.arange("2001-01-01", "2001-02-10", dtype="M8[D]")
+    values = np.sin(np.arange(len(days)))
+    if kind == "csv":
+        rows = [f"{day},{value}" for day, value in zip(days, values, strict=True)]
+        (tmp_path / "dated.csv").write_text("\n".join(["date,spots", *rows]))
+        where = 'file = "dated.csv"\ntime = "date"\n'
+    else:
+        data = xr.DataArray(values, dims="date", coords={"date": days.astype("M8[ns]")}, name="spots")
+        data.to_netcdf(tmp_path / "dated.nc")
+        where = 'file = "dated.nc"\ntime = "date"\n'
+    series = f'kind = "series"\n{where}time_unit = "days"\n'
+    text = problem_file.read_text()
+    problem_file.write_text(text[: text.index("[problem.target]")] + f"[problem.target]\n{series}")
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert code == 0, output
+    run = xr.load_dataset(tmp_path / "out.nc")
+    np.testing.assert_allclose(run.z.values[:, 0], np.interp(run.time, np.arange(len(days)), values), atol=1e-12)
+    problem_file.write_text(problem_file.read_text().replace('time_unit = "days"', ""))
+    code, output = call("run", problem_file, "-o", tmp_path / "out.nc")
+    assert (code, "time_unit" in output, output.count("\n")) == (1, True, 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folders_are_refused(problem_file, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    code, text = call("run", problem_file, "-o", closed / "out.nc")
+    assert (code, "must be writable" in text) == (1, True)
+
+
+def test_reproduce_writes_data_picture_and_text(tmp_path):
+    code, output = call("reproduce", "fig2", "-o", tmp_path / "new")
+    assert code == 0, output
+    run = xr.load_dataset(tmp_path / "new" / "fig2.nc")
+    assert run.hamjl.recipe.problem.objective.loss_weight == 1000.0
+    assert float(run.hamjl.tracking_error()[0]) == pytest.approx(0.006, abs=0.005)
+    assert (tmp_path / "new" / "fig2.png").stat().st_size > 10_000
+    text = (tmp_path / "new" / "fig2.txt").read_text()
+    assert "Guessed" in text
+    assert "tanh" in text
+
+
+def test_doctor():
+    code, output = call("doctor")
+    assert code == 0
+    assert "engine python: ready" in output
+
+
+def test_a_diverging_run_is_saved_with_a_warning(problem_file, tmp_path):
+    problem_file.write_text(problem_file.read_text().replace("costate_reversal", "cauchy").replace("= 20.0", "= 50.0"))
+    command = [sys.executable, "-m", "hamjl", "run", str(problem_file), "-o", str(tmp_path / "out.nc")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: stopped at t = ")
+    assert done.stderr.count("\n") == 1
+    assert xr.load_dataset(tmp_path / "out.nc").attrs["status"] == "diverged"
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path):
+    problem = hj.Problem(hj.Network.fully_connected(5), hj.Objective(dissipation=1.0), target=0.1, span=(0, 1e6))
+    hj.Recipe(problem, method=hj.Euler(0.01), times=100_000).save(tmp_path / "long.toml")
+    out = tmp_path / "out.nc"
+    command = [sys.executable, "-m", "hamjl", "run", str(tmp_path / "long.toml"), "-o", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(8.0)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert "%|" not in stderr  # no progress bar when piped
+    run = xr.load_dataset(out)
+    assert run.attrs["status"] == "interrupted"
+    assert run.sizes["time"] > 10
+    assert "interrupted" in stdout
