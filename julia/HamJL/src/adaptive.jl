@@ -137,7 +137,10 @@ function stopping_times(system::System, law::Law, span)
         half = 1 / (2 * law.frequency)
         append!(stops, ((k + 0.5) * half for k in floor(start / half - 0.5):ceil(stop / half)-1))
     end
-    return unique!(sort!(filter(t -> start < t <= stop, stops)))
+    times = unique!(sort!(filter(t -> start < t < stop, stops)))
+    push!(times, stop)
+    close = 1e-13 * max(abs(start), abs(stop))  # stops equal but for rounding are one
+    return [times[k] for k in eachindex(times) if k == lastindex(times) || times[k+1] - times[k] > close]
 end
 
 "Integrate for about so many seconds; return whether there is more to do."
