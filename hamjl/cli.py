@@ -1,4 +1,4 @@
-"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``."""
+"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``, ``setup-julia``."""
 
 from __future__ import annotations
 
@@ -113,6 +113,19 @@ def doctor() -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy", "xarray", "matplotlib"))
     click.echo(f"hamjl {version('hamjl')}, Python {platform.python_version()}, {packages}")
     click.echo("engine python: ready")
+    from hamjl.engines import julia
+
+    click.echo(julia.status())
+
+
+@main.command()
+@click.option("--julia", default=None, help="A Julia executable of your own; with --project, nothing is downloaded.")
+@click.option("--project", default=None, help="The folder of a Julia project that has PythonCall and HamJL's packages.")
+def setup_julia(julia: str | None, project: str | None) -> None:
+    """Prepare the Julia engine once: find or download Julia and its packages, compile, check, remember."""
+    from hamjl.engines.julia import setup
+
+    setup(julia, project, say=click.echo)
 
 
 def _summary(ds: Any) -> str:

@@ -1,6 +1,8 @@
 """Problems shared by the tests."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import hamjl as hj
+from hamjl.engines import julia
+from hamjl.methods import COUNTERPARTS, PYTHON_SOLVERS
 
 matplotlib.use("agg")
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -15,9 +19,28 @@ settings.register_profile("explore", deadline=None, max_examples=2000, suppress_
 settings.load_profile("default")
 
 
-@pytest.fixture(params=["python"])
-def engine(request) -> str:
-    """Every engine that is here: the facts of the theory hold on each."""
+os.environ.setdefault("HAMJL_ENGINE", "python")  # a test that wants another engine names it
+
+JULIA = pytest.param(
+    "julia",
+    marks=[
+        pytest.mark.julia,
+        pytest.mark.skipif(not julia.ready(), reason=f"the Julia engine is not ready: {julia.missing()}"),
+    ],
+)
+
+
+@pytest.fixture(params=["python", JULIA])
+def engine(request, monkeypatch) -> str:
+    """Every engine that is here: the facts of the theory hold on each, with its own counterpart of a named solver."""
+    solve = hj.solve
+
+    def translated(problem, law=None, method="auto", **options):
+        if isinstance(method, hj.Adaptive) and options.get("engine") == "julia":
+            method = replace(method, name=COUNTERPARTS[method.name]) if method.name in PYTHON_SOLVERS[1:] else method
+        return solve(problem, law, method, **options)
+
+    monkeypatch.setattr(hj, "solve", translated)
     return request.param
 
 

@@ -1,4 +1,4 @@
-"""The engines check each other: the same record, in every law, gives the same trajectory. A third engine is one line more."""
+"""The engines check each other: in every law the same record gives the same trajectory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import JULIA
 
 from hamjl import (
     Adaptive,
@@ -38,18 +39,14 @@ from hamjl.functions import ACTIVATIONS, LOSSES, REGULARIZERS
 from hamjl.lowering import lower
 
 REFERENCE = "python"
-needs_julia = [
-    pytest.mark.julia,
-    pytest.mark.skipif(not julia.ready(), reason=f"no Julia: {julia.missing()}; {julia.remedy()}"),
-]
-ENGINES = [pytest.param("julia", marks=needs_julia)]
+ENGINES = [JULIA]  # besides the reference; a third engine is one line more
 
 LAWS = {
     "cauchy": Cauchy(),
     "reversal": CostateReversal(),
     "periodic": SignFlip(frequency=0.7),
     "every step": SignFlip(every_step=True),
-    "track": SignFlip(radius=3.0, hysteresis=0.2),
+    "track": SignFlip(radius=3.0, hysteresis=0.5),
     "limit": BackpropLimit(),
 }
 
@@ -185,7 +182,7 @@ def test_divergence_ends_the_run_with_finite_rows(engine, method):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_returns_what_there_is_within_a_second(engine):
     problem = random_problem(2)
-    long = Problem(problem.network, problem.objective, target=0.5, span=(0.0, 1e6))
+    long = Problem(problem.network, problem.objective, target={"x0": 0.5}, span=(0.0, 1e6))
     solve(problem, CostateReversal(), Euler(0.01), engine=engine)  # start and compile first
     sent: list[float] = []
 
@@ -211,17 +208,39 @@ def test_the_states_come_out_without_a_copy(engine):
     assert result.states.flags.c_contiguous
 
 
+@pytest.mark.parametrize("interpolation", signals.INTERPOLATIONS)
+@pytest.mark.parametrize("engine", ["python", *ENGINES])
+def test_a_sampled_target_is_followed_piece_by_piece(engine, interpolation):
+    """An adaptive run sees the same signal as Euler with short steps."""
+    times = np.linspace(0.0, 2.0, 6)
+    data = xr.DataArray(np.array([0.1, 0.9, -0.4, 0.6, 0.0, 0.3]), {"time": times}, ("time",))
+    target = {"x0": signals.series(data, interpolation)}
+    problem = Problem(Network.fully_connected(1), Objective(loss_weight=5.0), target=target, span=(0.0, 2.0))
+    fine = trajectory(problem, CostateReversal(), Euler(1e-4), engine, 11)[0]
+    states = trajectory(problem, CostateReversal(), Adaptive("auto", 1e-8, 1e-10), engine, 11)[0]
+    np.testing.assert_allclose(states, fine, atol=2e-3)
+
+
 # -- choosing, and what is said where Julia is missing -----------------------------------------------------------------
 @pytest.fixture
 def no_julia(monkeypatch, tmp_path):
     for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("HAMJL_ENGINE", raising=False)
     monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "none.toml"))
 
 
 def test_auto_is_python_where_no_julia_is_set_up(no_julia):
     assert select("auto").name == "python"
     assert select("auto", "BDF").name == "python"
+
+
+def test_a_variable_decides_what_auto_is(monkeypatch):
+    monkeypatch.setenv("HAMJL_ENGINE", "python")
+    assert select("auto").name == "python"
+    monkeypatch.setenv("HAMJL_ENGINE", "pyton")
+    with pytest.raises(ProblemError, match="did you mean 'python'"):
+        select("auto")
 
 
 def test_asking_for_julia_where_none_is_set_up_names_the_remedy(no_julia):
@@ -233,7 +252,8 @@ def test_asking_for_julia_where_none_is_set_up_names_the_remedy(no_julia):
 
 
 @pytest.mark.parametrize(
-    ("engine", "solver", "counterpart"), [("julia", "BDF", "FBDF"), ("julia", "Radau", "Rodas5P"), ("python", "FBDF", "BDF")]
+    ("engine", "solver", "counterpart"),
+    [("julia", "BDF", "FBDF"), ("julia", "Radau", "Rodas5P"), ("python", "FBDF", "BDF")],
 )
 def test_a_solver_of_the_other_engine_is_refused_with_its_counterpart(engine, solver, counterpart):
     with pytest.raises(ProblemError, match=f"'{counterpart}'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +16,8 @@ SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler"), "julia": (*JULIA_SOLVERS, "Eule
 def select(name: str, solver: str = "auto") -> Any:
     """Return the engine of that name for a solver (see `hamjl.lowered.Engine`).
 
-    ``"auto"`` is Julia where that is ready, else Python; a solver that only one of them has decides. Nothing is started.
+    ``"auto"`` is the engine that the environment variable ``HAMJL_ENGINE`` names, else Julia where it is ready, else
+    Python; a solver that only one of them has decides. Nothing is started.
 
     Raises
     ------
@@ -24,6 +26,8 @@ def select(name: str, solver: str = "auto") -> Any:
     EngineError
         If the Julia engine is asked for and is not ready.
     """
+    if name == "auto":
+        name = os.environ.get("HAMJL_ENGINE") or name
     if name not in ENGINES:
         raise ProblemError(unknown("engine", name, ENGINES))
     julia = import_module("hamjl.engines.julia")

@@ -1,7 +1,7 @@
 """Which Julia to use: found by `setup`, checked once, remembered in the user's configuration file.
 
-The file is ``hamjl/config.toml`` in the platform's configuration folder, or what ``HAMJL_CONFIG`` names. juliacall's own
-variables ``PYTHON_JULIACALL_EXE`` and ``PYTHON_JULIACALL_PROJECT``, set together, come before it.
+The file is ``hamjl/config.toml`` in the platform's configuration folder, or what ``HAMJL_CONFIG`` names. juliacall's
+own variables ``PYTHON_JULIACALL_EXE`` and ``PYTHON_JULIACALL_PROJECT``, set together, come before it.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _probe(found: Installation) -> list[str]:
     command = [str(found.julia), "--startup-file=no", f"--project={found.project}", "-e", code, str(package_folder())]
     environment = {**os.environ, "JULIA_CONDAPKG_BACKEND": "Null", "JULIA_PYTHONCALL_EXE": sys.executable}
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     except OSError as error:
         raise EngineError(f"Julia must be executable, got {str(found.julia)!r} ({error.strerror}).") from None
     if done.returncode != 0:
