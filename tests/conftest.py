@@ -17,21 +17,15 @@ settings.register_profile("explore", deadline=None, max_examples=2000, suppress_
 settings.load_profile("default")
 
 
-# Where Julia is, as the user has set it up; hidden from all tests but those that ask for it.
+# Where Julia is, as the user has set it up: hidden from all tests but those that ask for the fixture, so that
+# ``engine="auto"`` is Python and the same on every machine.
 JULIA = ("HAMJL_CONFIG", "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT")
-SET_UP = {name: os.environ[name] for name in JULIA if name in os.environ}
-
-
-@pytest.fixture(autouse=True)
-def no_julia(monkeypatch, tmp_path):
-    """Let ``engine="auto"`` be Python, the same on every machine."""
-    for name in JULIA:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "none.toml"))
+SET_UP = {name: os.environ.pop(name) for name in JULIA if name in os.environ}
+os.environ["HAMJL_CONFIG"] = os.devnull
 
 
 @pytest.fixture
-def julia(no_julia, monkeypatch) -> str:
+def julia(monkeypatch) -> str:
     """The Julia engine as the user has set it up."""
     monkeypatch.delenv("HAMJL_CONFIG")
     for name, value in SET_UP.items():

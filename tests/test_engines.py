@@ -45,7 +45,7 @@ LAWS = {
     "reversal": CostateReversal(),
     "periodic": SignFlip(frequency=0.7),
     "every step": SignFlip(every_step=True),
-    "track": SignFlip(radius=3.0, hysteresis=0.2),
+    "track": SignFlip(radius=3.0, hysteresis=0.5),
     "limit": BackpropLimit(),
 }
 
@@ -181,7 +181,7 @@ def test_divergence_ends_the_run_with_finite_rows(engine, method):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_returns_what_there_is_within_a_second(engine):
     problem = random_problem(2)
-    long = Problem(problem.network, problem.objective, target=0.5, span=(0.0, 1e6))
+    long = Problem(problem.network, problem.objective, target={"x0": 0.5}, span=(0.0, 1e6))
     solve(problem, CostateReversal(), Euler(0.01), engine=engine)  # start and compile first
     sent: list[float] = []
 
@@ -207,6 +207,19 @@ def test_the_states_come_out_without_a_copy(engine):
     assert result.states.flags.c_contiguous
 
 
+@pytest.mark.parametrize("interpolation", signals.INTERPOLATIONS)
+@pytest.mark.parametrize("engine", ["python", *ENGINES], indirect=True)
+def test_a_sampled_target_is_followed_piece_by_piece(engine, interpolation):
+    """An adaptive run sees the same signal as Euler with short steps."""
+    times = np.linspace(0.0, 2.0, 6)
+    data = xr.DataArray(np.array([0.1, 0.9, -0.4, 0.6, 0.0, 0.3]), {"time": times}, ("time",))
+    target = {"x0": signals.series(data, interpolation)}
+    problem = Problem(Network.fully_connected(1), Objective(loss_weight=5.0), target=target, span=(0.0, 2.0))
+    fine = trajectory(problem, CostateReversal(), Euler(1e-4), engine, 11)[0]
+    states = trajectory(problem, CostateReversal(), Adaptive("auto", 1e-8, 1e-10), engine, 11)[0]
+    np.testing.assert_allclose(states, fine, atol=2e-3)
+
+
 # -- choosing, and what is said where Julia is missing -----------------------------------------------------------------
 def test_auto_is_python_where_no_julia_is_set_up():
     assert select("auto").name == "python"
@@ -230,7 +243,8 @@ def test_a_solver_of_the_other_engine_is_refused_with_its_counterpart(engine, so
         select(engine, solver)
 
 
-def test_setup_refuses_what_is_no_installation(tmp_path):
+def test_setup_refuses_what_is_no_installation(tmp_path, monkeypatch):
+    monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(EngineError, match="together"):
         julia.setup(julia="julia")
     with pytest.raises(EngineError, match="executable"):

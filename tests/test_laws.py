@@ -129,6 +129,22 @@ def test_signals_may_jump_and_break(engine):
     np.testing.assert_allclose(run.x.values[:, 0], expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_sampled_signals_are_followed_piece_by_piece(interpolation, engine):
+    """x' = 2(u - x) driven by samples of sin t, which cubic pieces follow without a stop."""
+    time = np.linspace(0.0, 6.0, 121)
+    u = xr.DataArray(np.sin(time), dims="time", coords={"time": time})
+    network = hj.Network.from_arcs([("u", "x")], inputs=["u"], activation="identity", velocity=2.0)
+    inputs = hj.signals.series(u, interpolation)
+    problem = hj.Problem(network, hj.Objective(loss="none"), inputs=inputs, span=(0, 6), initial={"w": 1.0})
+    run = hj.solve(problem, hj.CostateReversal(), tight(engine), times=601, engine=engine)
+    t = run.time.values
+    expected = (4 * np.sin(t) - 2 * np.cos(t) + 2 * np.exp(-2 * t)) / 5
+    np.testing.assert_allclose(run.x.values[:, 0], expected, atol={"linear": 5e-4, "cubic": 1e-6}[interpolation])
+    assert float(abs(run.hamjl.residual().x).max()) < 1e-6
+    assert run.hamjl.statistics["restarts"] == {"linear": 120, "cubic": 1}[interpolation]
+
+
 def test_no_target_no_learning(engine):
     """Where the target is NaN the costates are not driven: from p = 0 weights stand still until supervision starts."""
     time = np.array([0.0, 1.0, 2.0])

@@ -178,7 +178,7 @@ def _probe(found: Installation) -> list[str]:
     command = [str(found.julia), "--startup-file=no", f"--project={found.project}", "-e", code, str(package_folder())]
     environment = {**os.environ, "JULIA_CONDAPKG_BACKEND": "Null", "JULIA_PYTHONCALL_EXE": sys.executable}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     except OSError as error:
         raise EngineError(f"Julia must be executable, got {str(found.julia)!r} ({error.strerror}).") from None
     if done.returncode != 0:

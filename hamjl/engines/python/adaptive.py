@@ -22,6 +22,7 @@ SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": 
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
 LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
+ROUNDING = 1e-13  # of the times of a run, relative
 LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
 BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
 
@@ -85,13 +86,18 @@ class _Run:
                 self.s = float(periodic_sign(middle, law.frequency)[0])
             while self.t < stop:
                 self._until(stop)
-        self._save_before(np.nextafter(self.end, np.inf), lambda t: self.y, self.end)
+        self._save_before(np.nextafter(self.end, np.inf), lambda t: self.y, lambda t: t)
 
     def _until(self, stop: float) -> None:
         """Integrate to `stop`, or to the next flip of the track policy."""
         lowered, start = self.lowered, self.t
         law, method = lowered.law, lowered.method
-        inside = (self.t + stop) / 2
+        # At a stop, and beyond it, a step that ends there sees the limit from the inside.
+        first, last = self.t, max((self.t + stop) / 2, stop - 10 * ROUNDING * max(map(abs, lowered.span)))
+
+        def inside(t: float) -> float:
+            return min(max(t, first), last)
+
         solver = self._solver(stop, inside)
         self.counts["restarts"] += 1
         try:
@@ -125,15 +131,15 @@ class _Run:
         start, y, interpolant = self.t, self.y, solver.dense_output()
         return lambda t: y if t == start else interpolant(t)
 
-    def _solver(self, stop: float, inside: float) -> Any:
+    def _solver(self, stop: float, inside: Callable[[float], float]) -> Any:
         dynamics, s = self.dynamics, self.s
         constant = self.lowered.method
 
         def rhs(t: float, y: Floats) -> Floats:
-            return dynamics.rhs(y, dynamics.drive(t, inside), s, np.empty_like(y))
+            return dynamics.rhs(y, dynamics.drive(t, inside(t)), s, np.empty_like(y))
 
         def jacobian(t: float, y: Floats) -> Any:
-            return dynamics.jacobian(y, dynamics.drive(t, inside), s)
+            return dynamics.jacobian(y, dynamics.drive(t, inside(t)), s)
 
         def dense_jacobian(t: float, y: Floats) -> Floats:
             matrix = jacobian(t, y)
@@ -150,11 +156,11 @@ class _Run:
         k = self.recorder.count
         return k < len(self.recorder.times) and bool(self.recorder.times[k] < t)
 
-    def _save_before(self, t: float, state_at: Any, inside: float) -> None:
+    def _save_before(self, t: float, state_at: Any, inside: Callable[[float], float]) -> None:
         """Save the rows due before `t`; a row at a stop belongs to what follows it."""
         while self._due(t):
             when = float(self.recorder.times[self.recorder.count])
-            self.recorder.save(state_at(when), self.dynamics.drive(when, inside), self.s)
+            self.recorder.save(state_at(when), self.dynamics.drive(when, inside(when)), self.s)
 
     def _flip_within(self, solver: Any) -> float | None:
         """First time in the step just taken at which |state|² leaves the band of the present sign, or None."""
@@ -185,5 +191,5 @@ def _stops(dynamics: Dynamics, law: LawCode, span: tuple[float, float]) -> Float
         stops.append((k + 0.5) * half)
     times = np.unique(np.concatenate(stops))
     times = times[(times > start) & (times < end)]
-    apart = np.diff(np.append(times, end)) > 1e-13 * max(abs(start), abs(end))  # equal but for rounding: one stop
+    apart = np.diff(np.append(times, end)) > ROUNDING * max(abs(start), abs(end))  # equal but for rounding: one stop
     return np.append(times[apart], end)

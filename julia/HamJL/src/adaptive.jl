@@ -91,6 +91,7 @@ end
 mutable struct AdaptiveRun{I} <: Run
     const flow::Flow
     const law::Law
+    const span::Tuple{Float64,Float64}
     const integrator::I
     const times::Vector{Float64}
     const stops::Vector{Float64}
@@ -110,7 +111,7 @@ end
 function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, span, times; linear_algebra = "structured")
     flow = Flow(system)
     y = restrict(system, initial)
-    foreach(table -> locate!(table, span[1]), tables(system))
+    foreach(confine!, tables(system))
     prototype, linsolve = linear(system, linear_algebra)
     f = ODEFunction{true,SciMLBase.FullSpecialize}(
         flow; jac = FlowJacobian(flow), tgrad = FlowSlope(flow, similar(y)), jac_prototype = prototype, sparsity = nothing,
@@ -124,10 +125,12 @@ function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, 
     law.flip === :track && (flow.s = track_sign(1.0, square(y), law))
     recorder = Recorder(system, length(times))
     return AdaptiveRun(
-        flow, law, integrator, times, stopping_times(system, law, span), max_steps, recorder, y, similar(y),
+        flow, law, span, integrator, times, stopping_times(system, law, span), max_steps, recorder, y, similar(y),
         maximum(abs, initial; init = 0.0), 0, span[1], 0, 0, "running", span[1],
     )
 end
+
+const ROUNDING = 1e-13  # of the times of a run, relative
 
 "Times to be hit exactly, the end included."
 function stopping_times(system::System, law::Law, span)
@@ -137,10 +140,9 @@ function stopping_times(system::System, law::Law, span)
         half = 1 / (2 * law.frequency)
         append!(stops, ((k + 0.5) * half for k in floor(start / half - 0.5):ceil(stop / half)-1))
     end
-    times = unique!(sort!(filter(t -> start < t < stop, stops)))
-    push!(times, stop)
-    close = 1e-13 * max(abs(start), abs(stop))  # stops equal but for rounding are one
-    return [times[k] for k in eachindex(times) if k == lastindex(times) || times[k+1] - times[k] > close]
+    stops = sort!(filter(t -> start < t <= stop, stops))
+    apart = [diff(stops) .> ROUNDING * maximum(abs, span); true]  # equal but for rounding: one stop
+    return stops[apart]
 end
 
 "Integrate for about so many seconds; return whether there is more to do."
@@ -176,8 +178,7 @@ function step_once!(run::AdaptiveRun)
     stop = run.stops[run.segment]
     code = step!(integrator)
     if !(code in (ReturnCode.Default, ReturnCode.Success))
-        blown_up = !(maximum(abs, integrator.u) <= 1e6 * (1 + run.size))
-        run.status = blown_up || code == ReturnCode.DtNaN ? "diverged" : "step_too_small"
+        run.status = code == ReturnCode.DtNaN || blown_up(run) ? "diverged" : "step_too_small"
         return nothing
     end
     if !within_bounds(integrator.u)
@@ -205,11 +206,22 @@ function step_once!(run::AdaptiveRun)
     return nothing
 end
 
+"Whether the solver gave up because the solution runs off to infinity within no time, rather than at a hard problem."
+function blown_up(run::AdaptiveRun)
+    largest = maximum(abs, run.y; init = 0.0)
+    growth = largest / (1 + run.size)
+    rhs!(run.work, run.flow.system, run.y, run.reached, run.flow.s)
+    sudden = largest < 1e-6 * (run.reached - run.span[1]) * maximum(abs, run.work; init = 0.0)
+    return growth > 1e6 || (growth > 1e3 && sudden)
+end
+
 "Begin the stretch up to the next stop: its pieces of the signals, its sign."
 function enter!(run::AdaptiveRun)
-    inside = (run.reached + run.stops[run.segment]) / 2
-    foreach(table -> locate!(table, inside), tables(run.flow.system))
-    run.law.flip === :periodic && (run.flow.s = periodic_sign(inside, run.law.frequency))
+    stop = run.stops[run.segment]
+    middle = (run.reached + stop) / 2
+    last = max(middle, stop - 10 * ROUNDING * maximum(abs, run.span))
+    foreach(table -> confine!(table, run.reached, last), tables(run.flow.system))
+    run.law.flip === :periodic && (run.flow.s = periodic_sign(middle, run.law.frequency))
     restart!(run)
     return nothing
 end
@@ -237,7 +249,7 @@ end
 
 function finish!(run::AdaptiveRun)
     (; recorder, times, flow) = run
-    foreach(table -> locate!(table, run.reached), tables(flow.system))  # the end belongs to what would follow
+    foreach(confine!, tables(flow.system))  # the end belongs to what would follow
     while recorder.count < length(times)
         if !save!(recorder, flow.system, run.y, times[recorder.count+1], flow.s)
             run.status = "diverged"

@@ -19,7 +19,7 @@ end
 
 function EulerRun(system::System, law, step, initial, span, save)
     y = restrict(system, initial)
-    foreach(table -> locate!(table, span[1]), tables(system))
+    foreach(confine!, tables(system))
     recorder = Recorder(system, length(save))
     return EulerRun(system, law, span[1], step, save, recorder, y, similar(y), 0, 1.0, "running", span[1])
 end
@@ -52,9 +52,6 @@ function euler_steps!(run::EulerRun, portion)
     stop = min(k + portion, (k ÷ BLOCK_STEPS + 1) * BLOCK_STEPS, last + 1)
     while k < stop
         t = start + k * step
-        for table in tables(system)
-            follow!(table, t)
-        end
         s = sign_at(law, k, t, y, s)
         if k == upcoming
             run.k, run.s = k, s

@@ -4,8 +4,7 @@
     Table(start, poly, amplitude, omega, phase, stops, columns)
 
 A function of time with several channels, as `hamjl.piecewise.Piecewise`; `columns` says where the channels go in the
-drive. Arrays are (channel, piece, degree or cosine). `piece` is the piece in force, moved by [`locate!`](@ref): an
-integrator forces it, so that a step that ends at a stop sees the limit from the left there.
+drive. Arrays are (channel, piece, degree or cosine). Pieces outside `low:high` are not looked at, see [`confine!`](@ref).
 """
 mutable struct Table
     const start::Vector{Float64}
@@ -15,30 +14,46 @@ mutable struct Table
     const phase::Array{Float64,3}
     const stops::Vector{Float64}
     const columns::Vector{Int}
-    piece::Int
-    next::Float64  # where the next piece begins
+    low::Int
+    high::Int
+    piece::Int  # the one used last, which holds on [from, until)
+    from::Float64
+    until::Float64
 end
 
 function Table(start, poly, amplitude, omega, phase, stops, columns)
     shape(values) = reshape(values, length(columns), length(start), :)
     cosines = map(shape, (amplitude, omega, phase))
-    table = Table(start, shape(poly), cosines..., stops, columns, 1, -Inf)
-    locate!(table, -Inf)
+    table = Table(start, shape(poly), cosines..., stops, columns, 1, 1, 1, -Inf, Inf)
+    confine!(table)
     return table
 end
 
-"Put the piece that holds at time `t` in force; at a start, the piece that begins there."
-function locate!(table::Table, t)
-    table.piece = max(searchsortedlast(table.start, t), 1)
-    table.next = table.piece < length(table.start) ? table.start[table.piece+1] : Inf
+"Number of the piece in force at `t`; at a start, the piece that begins there."
+piece_at(table::Table, t) = max(searchsortedlast(table.start, t), 1)
+
+"""
+    confine!(table, first = -Inf, last = Inf)
+
+Use only the pieces in force between two times, so that an integrator that looks at a stop, or beyond it, sees the limit
+from the inside.
+"""
+function confine!(table::Table, first = -Inf, last = Inf)
+    table.low, table.high = piece_at(table, first), piece_at(table, last)
+    relocate!(table, first)
     return nothing
 end
 
-"Move on to the piece in force at `t`, for times that never decrease."
-@inline follow!(table::Table, t) = t >= table.next ? locate!(table, t) : nothing
+function relocate!(table::Table, t)
+    piece = table.piece = clamp(piece_at(table, t), table.low, table.high)
+    table.from = piece == table.low ? -Inf : table.start[piece]
+    table.until = piece == table.high ? Inf : table.start[piece+1]
+    return nothing
+end
 
-"Write the channels at time `t` on the piece in force to their columns of `drive`."
+"Write the channels at time `t` to their columns of `drive`."
 @inline function evaluate!(drive, table::Table, t)
+    (t < table.from || t >= table.until) && relocate!(table, t)
     (; poly, amplitude, omega, phase, columns, piece) = table
     degree, cosines = size(poly, 3), size(amplitude, 3)
     @inbounds begin
