@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from itertools import pairwise
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": 
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
 LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
+LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
 BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
 
 
@@ -155,19 +157,22 @@ class _Run:
             self.recorder.save(state_at(when), self.dynamics.drive(when, inside), self.s)
 
     def _flip_within(self, solver: Any) -> float | None:
-        """Time in the step just taken at which |state|² leaves the band of the present sign, or None."""
+        """First time in the step just taken at which |state|² leaves the band of the present sign, or None."""
         law = self.lowered.law
         level = law.radius if self.s > 0 else (1.0 - law.hysteresis) * law.radius
+        interpolant = solver.dense_output()
 
-        def excess(y: Floats) -> float:
+        def excess(t: float) -> float:
+            y = interpolant(t)
             return self.s * (float(y @ y) - level)
 
-        if excess(solver.y) <= 0:
-            return None
-        interpolant = solver.dense_output()
-        if excess(interpolant(solver.t_old)) >= 0:
-            return float(solver.t)
-        return float(brentq(lambda t: excess(interpolant(t)), solver.t_old, solver.t, xtol=1e-14, rtol=1e-14))
+        times = np.linspace(solver.t_old, solver.t, LOOKS + 1)
+        if excess(times[0]) >= 0:
+            return float(solver.t) if self.s * (float(solver.y @ solver.y) - level) > 0 else None
+        for low, high in pairwise(times):
+            if excess(high) > 0:
+                return float(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
+        return None
 
 
 def _stops(dynamics: Dynamics, law: LawCode, span: tuple[float, float]) -> Floats:

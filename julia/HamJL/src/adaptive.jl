@@ -234,7 +234,8 @@ end
 
 function finish!(run::AdaptiveRun)
     (; recorder, times, flow) = run
-    while recorder.count < length(times)  # the end itself
+    foreach(table -> locate!(table, run.reached), tables(flow.system))  # the end belongs to what would follow
+    while recorder.count < length(times)
         if !save!(recorder, flow.system, run.y, times[recorder.count+1], flow.s)
             run.status = "diverged"
             return nothing
@@ -244,22 +245,31 @@ function finish!(run::AdaptiveRun)
     return nothing
 end
 
-"Time in the step just taken at which |state|² leaves the band of the present sign, or NaN."
+const LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
+
+"First time in the step just taken at which |state|² leaves the band of the present sign, or NaN."
 function flip_within(run::AdaptiveRun)
     (; integrator, law, flow, work) = run
     level = flow.s > 0 ? law.radius : (1 - law.hysteresis) * law.radius
-    excess(y) = flow.s * (square(y) - level)
-    excess(integrator.u) <= 0 && return NaN
-    low, high = integrator.tprev, integrator.t
-    integrator(work, low)
-    excess(work) >= 0 && return high
-    for _ in 1:200  # bisection
-        middle = (low + high) / 2
-        low < middle < high || break
-        integrator(work, middle)
-        excess(work) > 0 ? (high = middle) : (low = middle)
+    function excess(t)
+        integrator(work, t)
+        return flow.s * (square(work) - level)
     end
-    return high
+    low, stop = integrator.tprev, integrator.t
+    excess(low) >= 0 && return flow.s * (square(integrator.u) - level) > 0 ? stop : NaN
+    for look in 1:LOOKS
+        high = look == LOOKS ? stop : integrator.tprev + (stop - integrator.tprev) * look / LOOKS
+        if excess(high) > 0
+            for _ in 1:200  # bisection
+                middle = (low + high) / 2
+                low < middle < high || break
+                excess(middle) > 0 ? (high = middle) : (low = middle)
+            end
+            return high
+        end
+        low = high
+    end
+    return NaN
 end
 
 function statistics(run::AdaptiveRun)

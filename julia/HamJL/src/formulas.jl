@@ -126,5 +126,5 @@ literal_integer(x) =
     return Expr(:block, Expr(:meta, :inline), unpack..., lines...)
 end
 
-"The formula that is 0 whatever it is given."
-const ZERO = formula((), (), (), ("0",))
+"The regulariser that is not there: V' and V'' are 0."
+const NO_REGULARIZER = formula(("w",), (), (), ("0", "0"))

@@ -63,7 +63,7 @@ function Network(;
     numbers(count) = zeros(count)
     return Network(
         arcs.full ? Full() : Listed(), arcs, outputs, velocity, Tuple(activations), kind, inertia, loss_scale,
-        regularizer_scale, softmax, loss, iszero(regularizer_scale) ? ZERO : regularizer, rate, signals, law, block,
+        regularizer_scale, softmax, loss, iszero(regularizer_scale) ? NO_REGULARIZER : regularizer, rate, signals, law, block,
         fill(NaN, inputs + length(outputs)), numbers(inputs + neurons), numbers(neurons), numbers(neurons),
         numbers(neurons), numbers(inputs + neurons), numbers(length(outputs)),
     )

@@ -122,6 +122,34 @@ function Base.getindex(A::ArcMatrix, i::Int, j::Int)
     return i == j ? 0.0 : Matrix(A)[i, j]  # solvers read the diagonal to shift it; only the weight's is used
 end
 
+"A bound on ‖J - α‖ by rows, O(arcs): switching solvers ask for the norm to judge stiffness."
+function LinearAlgebra.opnorm(A::ArcMatrix, p::Real = 2)
+    (; arcs, v, w, g, bend, velocity, inertia, rate, shift) = A
+    n, d = arcs.neurons, arcs.inputs
+    pull = zeros(d + n)  # row of p_x, by vertex
+    largest = 0.0
+    for i in 1:n
+        span = incoming(arcs, i)
+        reach = sum(k -> abs(v[arcs.source[k]]), span; init = 0.0)
+        inner = sum(k -> arcs.source[k] > d ? abs(w[k]) : 0.0, span; init = 0.0)
+        first, second = abs(A.first[i]), abs(A.second[i])
+        largest = max(largest, velocity[i] + shift + first * (reach + inner))
+        for k in span
+            j = arcs.source[k]
+            pull[j] += abs(w[k]) * (second * (reach + inner) + first) + abs(g[i])
+            row = abs(v[j]) * (second * (reach + inner) + first) + abs(g[i]) + abs(bend[k]) + abs(rate) + shift
+            largest = max(largest, row)
+        end
+    end
+    for i in 1:n
+        largest = max(largest, pull[d+i] + velocity[i] + abs(rate) + shift)
+    end
+    for (k, i) in enumerate(A.outputs)
+        largest = max(largest, pull[d+i] + velocity[i] + abs(rate) + shift + sum(abs, view(A.loss, k, :)))
+    end
+    return max(largest, 1 / inertia)
+end
+
 # -- elimination -------------------------------------------------------------------------------------------------------------
 "What is left of W = J - α after the arcs are eliminated, factored; with room to work."
 mutable struct Elimination

@@ -1,0 +1,159 @@
+# Laid out for Pkg.test(); run directly in any environment that has the packages, it finds HamJL by itself:
+#     julia --project=SOME_ENVIRONMENT julia/HamJL/test/runtests.jl
+using Test, LinearAlgebra, Random, SparseArrays
+Base.identify_package("HamJL") === nothing && push!(LOAD_PATH, dirname(@__DIR__))
+using HamJL
+
+f(arguments, results...; names = (), values = ()) = HamJL.formula(arguments, names, values, results)
+const TANH = f(("a",), "r_0", "1 - r_1", "-r_0*(2 - 2*r_1)"; names = ("r_0", "r_1"), values = ("tanh(a)", "r_0**2"))
+const SINE = f(("a",), "sin(a)", "cos(a)", "-sin(a)")
+const WELL = f(("w",), "w**3 - w", "3*w**2 - 1")
+const QUARTIC = f(("y", "z"), "(y - z)**3", "3*(y - z)**2")
+cosine(column) = HamJL.Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
+
+"A random network of d inputs and n neurons, with two kinds of neurons and the last two as outputs."
+function random_network(rng, d, n, density; law = HamJL.Law(costate_sign = -1), dag = false, softmax = false)
+    arcs = [(j, i) for i in 1:n for j in 1:d+n if rand(rng) < density && !(dag && j - d >= i)]
+    return HamJL.network(
+        d, n, first.(arcs), last.(arcs), [n - 1, n], 1 .+ 3rand(rng, n), (TANH, SINE), rand(rng, 1:2, n), 0.7, 2.0, 0.3,
+        softmax, QUARTIC, WELL, f(("t",), "0.3"), [cosine(k) for k in 1:d+2], law,
+    )
+end
+
+rhs(system, y, t, s) = (out = similar(y); HamJL.rhs!(out, system, y, t, s); out)
+numerical(F, y; h = 1e-6) = hcat(((F(y + h * e) - F(y - h * e)) / 2h for e in eachcol(Matrix(1.0I, length(y), length(y))))...)
+
+function integrated(system, law, method, initial; rtol = 1e-9, step = 0.0, stop = 5.0, save = Int[], kind = "structured")
+    times = collect(range(0.0, stop, 26))
+    run = HamJL.start(system, law, method, step, rtol, 1e-12, 100_000, initial, 0.0, stop, times, save, kind)
+    while HamJL.advance!(run, 0.05)
+    end
+    return HamJL.finished(run)
+end
+
+@testset "HamJL" begin
+    @testset "formulas" begin
+        @test f(("a",), "-a**2", "2**-1", "sqrt(a)")(3.0) == (-9.0, 0.5, sqrt(3.0))
+        @test isnan(first(f(("a",), "sqrt(a) + log(a) + a**(1/2)")(-1.0)))
+        @test first(f(("a",), "logistic(a) + softplus(a)")(-800.0)) == 0.0
+        @test first(f(("a",), "softplus(a)")(800.0)) == 800.0
+        @test first(f(("a",), "erf(a)")(0.5)) ≈ 0.5204998778130465
+        @test_throws ArgumentError f(("a",), "run(a)")
+        @test_throws ArgumentError f(("a",), "a; exit()")
+        @test_throws ArgumentError f(("a",), "b")
+        for x in (-30.0, -1.3, -1e-9, -0.0, 1e-300, 0.2, 19.9, Inf)
+            @test HamJL.fast_tanh(x) ≈ tanh(x) rtol = 4eps()
+        end
+        @test isnan(HamJL.fast_tanh(NaN))
+    end
+
+    @testset "right-hand sides do not allocate" begin
+        rng = Xoshiro(1)
+        for (d, n, density) in ((0, 5, 1.1), (2, 6, 0.5)), softmax in (false, true)
+            system = random_network(rng, d, n, density; softmax)
+            y = randn(rng, HamJL.dimension(system))
+            out = similar(y)
+            allocated(system, out, y) = @allocated HamJL.rhs!(out, system, y, 0.3, 1.0)
+            stepped(system, out, y) = @allocated HamJL.euler_step!(y, system, out, 0.3, 1e-3, 1.0)
+            allocated(system, out, y), stepped(system, out, y)
+            @test allocated(system, out, y) == 0
+            @test stepped(system, out, y) == 0
+            @inferred HamJL.rhs!(out, system, y, 0.3, 1.0)
+        end
+    end
+
+    @testset "an Euler step in place is y + τ rhs" begin
+        rng = Xoshiro(2)
+        for (d, n, density) in ((0, 5, 1.1), (2, 6, 0.5), (1, 40, 1.1))
+            system = random_network(rng, d, n, density)
+            y = randn(rng, HamJL.dimension(system))
+            expected = y + 0.01 * rhs(system, y, 0.3, -1.0)
+            HamJL.euler_step!(y, system, similar(y), 0.3, 0.01, -1.0)
+            @test y ≈ expected rtol = 1e-13
+        end
+    end
+
+    @testset "the Jacobian, and its solve with the arcs eliminated" begin
+        rng = Xoshiro(3)
+        for (d, n, density) in ((0, 4, 1.1), (2, 5, 1.1), (2, 6, 0.5)), s in (1.0, -1.0), sign in (1, -1), softmax in (false, true)
+            system = random_network(rng, d, n, density; law = HamJL.Law(costate_sign = sign), softmax)
+            y = randn(rng, HamJL.dimension(system))
+            A = HamJL.ArcMatrix(system)
+            HamJL.jacobian!(A, system, y, 0.4, s)
+            J = Matrix(A)
+            @test J ≈ numerical(y -> rhs(system, y, 0.4, s), y) rtol = 1e-7
+            @test Matrix(sparse(A)) ≈ J
+            @test opnorm(A, Inf) >= opnorm(J, Inf) * (1 - 1e-12)
+            for shift in (0.3, 2.0, 1e3)
+                W = copy(A)
+                for k in axes(W, 1)
+                    W[k, k] = A[k, k] - shift  # as the solvers write it
+                end
+                @test W.shift == shift
+                b = randn(rng, length(y))
+                δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(W), W), W, b)
+                @test (J - shift * I) * δ ≈ b rtol = 1e-9
+            end
+        end
+    end
+
+    @testset "the Jacobian of the backprop limit" begin
+        rng = Xoshiro(4)
+        for dag in (true, false)
+            network = random_network(rng, 2, 5, 0.6; dag, law = HamJL.Law(costate_sign = -1, limit = true))
+            system = HamJL.Limit(network)
+            @test (system.order === nothing) == !dag
+            y = HamJL.restrict(system, 0.3 * randn(rng, HamJL.full_dimension(system)))
+            J = numerical(y -> rhs(system, y, 0.4, 1.0), y; h = 1e-5)
+            A = HamJL.jacobian_prototype(system)
+            HamJL.jacobian!(A, system, y, 0.4, 1.0)
+            A.shift = 0.7
+            b = randn(rng, length(y))
+            δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(A), A), A, b)
+            @test (J - 0.7I) * δ ≈ b rtol = 1e-5
+        end
+    end
+
+    @testset "structured, dense and sparse linear algebra give the same trajectory" begin
+        rng = Xoshiro(5)
+        system = random_network(rng, 2, 6, 0.6)
+        initial = 0.3 * randn(rng, HamJL.dimension(system))
+        reference, _, rows, status, _, _ = integrated(system, system.law, "Vern9", initial)
+        @test status == "success" && rows == 26
+        for method in ("Rodas5P", "FBDF", "KenCarp4"), kind in ("structured", "dense", "sparse")
+            states, _, _, status, _, _ = integrated(system, system.law, method, initial; kind)
+            @test status == "success"
+            @test states ≈ reference rtol = 1e-6
+        end
+    end
+
+    @testset "stiff: the steps do not grow with the velocity" begin
+        steps = map((1e2, 1e4, 1e6)) do c
+            system = HamJL.network(
+                1, 3, [1, 2, 3], [1, 2, 3], [3], fill(c, 3), (TANH,), ones(Int, 3), 1.0, c, 0.1, false,
+                f(("y", "z"), "y - z", "1"), f(("w",), "w", "1"), f(("t",), "0.5"), [cosine(1), cosine(2)],
+                HamJL.Law(costate_sign = -1),
+            )
+            _, _, _, status, _, statistics = integrated(system, system.law, "FBDF", fill(0.1, 12); rtol = 1e-6)
+            @test status == "success"
+            statistics["steps"]
+        end
+        @test maximum(steps) < 2 * minimum(steps)
+    end
+
+    @testset "ends" begin
+        law = HamJL.Law()
+        cube = f(("a",), "a**3", "3*a**2", "6*a")
+        system = HamJL.network(
+            0, 2, [1, 2, 1, 2], [1, 1, 2, 2], [1], ones(2), (cube,), ones(Int, 2), 1.0, 1.0, 0.0, false,
+            f(("y", "z"), "y - z", "1"), WELL, f(("t",), "0"), [cosine(1)], law,
+        )
+        for method in ("Euler", "Tsit5", "FBDF", "auto")
+            states, _, rows, status, reached, _ =
+                integrated(system, law, method, fill(3.0, 12); step = 0.5, save = collect(0:10), stop = 50.0)
+            @test status == "diverged"
+            @test all(isfinite, states[:, 1:rows])
+            @test reached < 50
+        end
+    end
+end

@@ -1,0 +1,280 @@
+"""The engines check each other: the same record, in every law, gives the same trajectory. A third engine is one line more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hamjl import (
+    Adaptive,
+    BackpropLimit,
+    Cauchy,
+    CostateReversal,
+    EngineError,
+    Euler,
+    Network,
+    Objective,
+    Problem,
+    ProblemError,
+    RunWarning,
+    SignFlip,
+    SymbolicSystem,
+    signals,
+    solve,
+)
+from hamjl.engines import julia, select
+from hamjl.functions import ACTIVATIONS, LOSSES, REGULARIZERS
+from hamjl.lowering import lower
+
+REFERENCE = "python"
+needs_julia = [
+    pytest.mark.julia,
+    pytest.mark.skipif(not julia.ready(), reason=f"no Julia: {julia.missing()}; {julia.remedy()}"),
+]
+ENGINES = [pytest.param("julia", marks=needs_julia)]
+
+LAWS = {
+    "cauchy": Cauchy(),
+    "reversal": CostateReversal(),
+    "periodic": SignFlip(frequency=0.7),
+    "every step": SignFlip(every_step=True),
+    "track": SignFlip(radius=3.0, hysteresis=0.2),
+    "limit": BackpropLimit(),
+}
+
+
+def random_problem(seed: int) -> Problem:
+    """A random digraph (a cycle, a DAG or full), costs, activations and signals of every kind."""
+    rng = np.random.default_rng(seed)
+    kind = ("random", "dag", "full")[seed % 3]
+    d, n = (0 if kind == "full" else int(rng.integers(1, 3))), int(rng.integers(2, 6))
+    present = rng.random((n, d + n)) < (2.0 if kind == "full" else 0.6)
+    present[0, :d] = True
+    if kind == "dag":
+        present[:, d:] = np.tril(present[:, d:], -1)
+    activations = [str(a) for a in rng.choice([k for k in ACTIVATIONS if k != "identity"], size=n)]
+    network = Network.from_adjacency(
+        present, outputs=2, activation=activations if seed % 2 else "tanh", velocity=rng.uniform(0.5, 2.0, size=n)
+    )
+    loss = "softmax_cross_entropy" if seed % 5 == 4 else str(rng.choice([k for k in LOSSES if k != "none"]))
+    objective = Objective(
+        loss=loss,
+        loss_weight=1.5,
+        regularizer=str(rng.choice(list(REGULARIZERS))),
+        k=0.2,
+        m=0.8,
+        dissipation=(0.0, 0.3, "1 + t**2/10")[seed % 3],
+    )
+    times = np.linspace(0.0, 4.0, 9)
+    values = rng.uniform(0.1, 0.9, size=(9, 2))
+    if seed % 2:
+        values[3, 1] = np.nan  # no supervision for a while
+    interpolation = signals.INTERPOLATIONS[seed % 3]
+    target = signals.series(xr.DataArray(values, {"time": times}, ("time", "channel")), interpolation)
+    wave = [signals.cosine(0.5, 1.3), signals.patches([(0.0, signals.constant(0.2)), (1.7, signals.cosine(0.4, 2.0))])]
+    return Problem(
+        network,
+        objective,
+        inputs=dict(zip(network.inputs, wave, strict=False)),
+        target=target,
+        span=(0.0, 4.0),
+        initial={"x": {"uniform": [-0.5, 0.5]}, "w": {"uniform": [-0.3, 0.3]}, "p_x": 0.05, "p_w": -0.02},
+        seed=seed,
+    )
+
+
+def random_system() -> SymbolicSystem:
+    """A controlled pendulum whose symbols are words of Julia."""
+    return SymbolicSystem(
+        states={"end": "function", "function": "-g*sin(end) - function/5 + v + u"},
+        controls=["v"],
+        cost="(end - u)**2 + v**2/2",
+        span=(0.0, 4.0),
+        signals={"u": signals.cosine(0.3, 2.0)},
+        parameters={"g": 1.5},
+        initial={"end": 0.4, "function": -0.1},
+        costates={"end": 0.1},
+        dissipation=0.2,
+    )
+
+
+def trajectory(problem, law, method, engine: str, times) -> tuple[np.ndarray, np.ndarray, str]:
+    """All states (time, state) and signs, and the status."""
+    result = select(engine, method.name if isinstance(method, Adaptive) else "Euler").run(
+        lower(problem, law, method, times), lambda t: None
+    )
+    return result.states, result.signs, result.status
+
+
+def assert_agree(problem, law, ours, theirs, engine: str, times, tolerance: float) -> None:
+    expected, signs, status = trajectory(problem, law, theirs, REFERENCE, times)
+    states, found, ended = trajectory(problem, law, ours, engine, times)
+    assert ended == status
+    assert states.shape == expected.shape
+    np.testing.assert_array_equal(found, signs)
+    scale = np.abs(expected).max(axis=0, initial=1e-3)
+    assert (np.abs(states - expected) / scale).max(initial=0.0) < tolerance
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("seed", range(12))
+def test_euler_agrees_with_the_reference_over_a_thousand_steps(engine, law, seed):
+    method = Euler(0.004)
+    assert_agree(random_problem(seed), LAWS[law], method, method, engine, 11, 1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("law", [name for name in LAWS if name != "every step"])
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("solver", ["Vern9", "auto"])
+def test_adaptive_solvers_agree_with_the_reference(engine, law, seed, solver):
+    ours, theirs = Adaptive(solver, rtol=1e-9, atol=1e-12), Adaptive("DOP853", rtol=1e-9, atol=1e-12)
+    assert_agree(random_problem(seed), LAWS[law], ours, theirs, engine, np.linspace(0.0, 4.0, 17), 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("law", ["reversal", "periodic", "limit"])
+@pytest.mark.parametrize("solver", ["Tsit5", "Vern7", "Rodas5P", "FBDF", "KenCarp4"])
+def test_every_solver_agrees_with_the_reference(engine, law, solver):
+    ours, theirs = Adaptive(solver, rtol=1e-9, atol=1e-12), Adaptive("DOP853", rtol=1e-9, atol=1e-12)
+    assert_agree(random_problem(1), LAWS[law], ours, theirs, engine, np.linspace(0.0, 4.0, 17), 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("law", ["cauchy", "reversal", "periodic", "track"])
+@pytest.mark.parametrize("solver", ["Vern9", "Rodas5P", "FBDF"])
+def test_symbolic_systems_agree_with_the_reference(engine, law, solver):
+    system, euler = random_system(), Euler(0.004)
+    assert_agree(system, LAWS[law], euler, euler, engine, 11, 1e-12)
+    ours, theirs = Adaptive(solver, rtol=1e-9, atol=1e-12), Adaptive("DOP853", rtol=1e-9, atol=1e-12)
+    assert_agree(system, LAWS[law], ours, theirs, engine, np.linspace(0.0, 4.0, 17), 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_out_of_steps_keeps_what_it_has(engine):
+    with pytest.warns(RunWarning, match="step limit"):
+        run = solve(random_problem(1), CostateReversal(), Adaptive("Tsit5", max_steps=20), engine=engine)
+    assert run.status == "max_steps"
+    assert 0 < run.sizes["time"] < 1001
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("method", [Euler(0.5), Adaptive("Tsit5"), Adaptive("FBDF")], ids=str)
+def test_divergence_ends_the_run_with_finite_rows(engine, method):
+    network = Network.fully_connected(3, activation="a**3")
+    problem = Problem(network, Objective(), target=0.5, span=(0.0, 50.0), initial={"x": 2.0, "w": 3.0})
+    with pytest.warns(RunWarning, match="left the range"):
+        run = solve(problem, Cauchy(), method, engine=engine)
+    assert run.status == "diverged"
+    assert np.isfinite(run.w).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_returns_what_there_is_within_a_second(engine):
+    problem = random_problem(2)
+    long = Problem(problem.network, problem.objective, target=0.5, span=(0.0, 1e6))
+    solve(problem, CostateReversal(), Euler(0.01), engine=engine)  # start and compile first
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.5, interrupt)
+    timer.start()
+    with pytest.warns(RunWarning, match="interrupted"):
+        run = solve(long, CostateReversal(), Euler(1e-3), engine=engine)
+    assert time.monotonic() - sent[0] < 1.0
+    assert run.status == "interrupted"
+    assert 0 < run.reached < 1e6
+    assert solve(problem, CostateReversal(), Euler(0.01), engine=engine).status == "success"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_states_come_out_without_a_copy(engine):
+    problem = random_problem(0)
+    result = select(engine).run(lower(problem, CostateReversal(), Euler(0.01)), lambda t: None)
+    assert not result.states.flags.owndata
+    assert result.states.flags.c_contiguous
+
+
+# -- choosing, and what is said where Julia is missing -----------------------------------------------------------------
+@pytest.fixture
+def no_julia(monkeypatch, tmp_path):
+    for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "none.toml"))
+
+
+def test_auto_is_python_where_no_julia_is_set_up(no_julia):
+    assert select("auto").name == "python"
+    assert select("auto", "BDF").name == "python"
+
+
+def test_asking_for_julia_where_none_is_set_up_names_the_remedy(no_julia):
+    with pytest.raises(EngineError, match=r"setup-julia|hamjl\[julia\]"):
+        select("julia")
+    with pytest.raises(EngineError, match="'RK45'"):
+        select("auto", "Tsit5")
+    assert "not ready" in julia.status()
+
+
+@pytest.mark.parametrize(
+    ("engine", "solver", "counterpart"), [("julia", "BDF", "FBDF"), ("julia", "Radau", "Rodas5P"), ("python", "FBDF", "BDF")]
+)
+def test_a_solver_of_the_other_engine_is_refused_with_its_counterpart(engine, solver, counterpart):
+    with pytest.raises(ProblemError, match=f"'{counterpart}'"):
+        select(engine, solver)
+
+
+def test_setup_refuses_what_is_no_installation(no_julia, tmp_path):
+    with pytest.raises(EngineError, match="together"):
+        julia.setup(julia="julia")
+    with pytest.raises(EngineError, match="executable"):
+        julia.setup(julia=str(tmp_path / "nothing"), project=str(tmp_path))
+    with pytest.raises(EngineError, match=r"Project\.toml"):
+        julia.setup(julia=sys.executable, project=str(tmp_path))
+    (tmp_path / "Project.toml").write_text("")
+    with pytest.raises(EngineError, match="must load"):
+        julia.setup(julia=sys.executable, project=str(tmp_path))  # runs, but is no Julia
+    assert not (tmp_path / "none.toml").exists()
+
+
+def test_importing_hamjl_starts_no_julia():
+    code = "import sys, hamjl, hamjl.engines, hamjl.engines.julia; sys.exit('juliacall' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_julia_package_travels_in_the_wheel(tmp_path):
+    build = pytest.importorskip("build")
+    assert build
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "hatchling" in done.stderr + done.stdout and done.returncode != 0:
+        pytest.skip("hatchling is not installed")
+    assert done.returncode == 0, done.stderr
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    sources = {f"hamjl/julia/HamJL/src/{p.name}" for p in (root / "julia/HamJL/src").glob("*.jl")}
+    assert sources | {"hamjl/julia/HamJL/Project.toml", "hamjl/juliapkg.json"} <= set(names)
+    assert not [name for name in names if "Manifest" in name]
+
+
+def test_both_engines_are_engines():
+    for name in ("python", "julia"):
+        engine = import_module(f"hamjl.engines.{name}")
+        assert engine.name == name
+        assert callable(engine.run)
