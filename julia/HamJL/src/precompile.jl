@@ -23,8 +23,10 @@
             chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
             system = small(full, chosen)
             initial = fill(0.1, dimension(system))
-            for method in ("Euler", (limit || !full ? ("FBDF",) : METHODS)...)
-                run = start(system, chosen, method, 0.1, 1e-4, 1e-6, 1000, initial, 0.0, 1.0, [0.0, 0.5, 1.0], [0, 5, 10])
+            # `auto` is another solver at loose and at tight tolerances
+            choices = limit || !full ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
+            for (method, rtol) in ("Euler" => 1e-4, choices...)
+                run = start(system, chosen, method, 0.1, rtol, 1e-6, 1000, initial, 0.0, 1.0, [0.0, 0.5, 1.0], [0, 5, 10])
                 while advance!(run, 0.05)
                 end
                 finished(run)
