@@ -74,11 +74,14 @@ def numba_step_seconds(problem: hj.Problem, step: float, steps: int) -> float:
                 x[i] += step * s * (a[i] - x[i])
 
     start = problem.initial_state()
-    return seconds(
-        lambda: run(
-            start["x"].copy(), start["w"].reshape(n, n).copy(), start["p_x"].copy(), np.zeros((n, n)), steps
+    return (
+        seconds(
+            lambda: run(
+                start["x"].copy(), start["w"].reshape(n, n).copy(), start["p_x"].copy(), np.zeros((n, n)), steps
+            )
         )
-    ) / steps
+        / steps
+    )
 
 
 def euler() -> None:
@@ -119,7 +122,9 @@ def sweep() -> None:
             for rtol in (1e-4, 1e-6):
                 record = lower(problem, law, hj.Adaptive(name, rtol, rtol / 1000), 101)
                 result = select(engine).run(record, lambda t: None)
-                best = seconds(lambda r=record, e=engine: select(e).run(r, lambda t: None), 2 if engine == "julia" else 1)
+                best = seconds(
+                    lambda r=record, e=engine: select(e).run(r, lambda t: None), 2 if engine == "julia" else 1
+                )
                 rows = min(len(result.states), len(exact.states))
                 error = np.abs(result.states[:rows, arcs] - exact.states[:rows, arcs]).max()
                 steps = result.statistics["steps"]

@@ -122,10 +122,10 @@ class TrajectoryAccessor:
         t, y = self._time, self._states
         powers = self._dynamics.powers(t, y, self._signs)
         left, right, middle, whole = self._intervals()
-        ends = [self._dynamics.powers(when, y, s, middle[0]) for when, y, s in (left, middle, right)]
+        ends = [self._dynamics.powers(*part) for part in (left, middle, right)]
         total = [sum(p.values(), np.zeros(len(t) - 1)) for p in ends]
         predicted = np.diff(t) * (total[0] + 4 * total[1] + total[2]) / 6
-        energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], middle[0])) for p in (left, right)]
+        energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], p[3])) for p in (left, right)]
         change = energy[1] - energy[0]
         padded = {
             name: np.concatenate(([np.nan], np.where(whole, values, np.nan)))
@@ -152,17 +152,12 @@ class TrajectoryAccessor:
         left, right, middle, whole = self._intervals()
         method = self.recipe.method
 
-        def rhs(part: tuple[Floats, Floats, Floats]) -> Floats:
-            t, y, s = part
-            return dynamics.rhs(y, dynamics.drive(t, middle[0]), s[:, None], np.empty_like(y))
-
         slope = (right[1] - left[1]) / h
         if isinstance(method, Euler):
-            start = dynamics.rhs(left[1], dynamics.drive(left[0]), left[2][:, None], np.empty_like(left[1]))
             whole = np.abs(h[:, 0] / method.step - 1) < 1e-6
-            residual = slope - start
+            residual = slope - self._rhs(*left)
         else:
-            residual = slope - (rhs(left) + 4 * rhs(middle) + rhs(right)) / 6
+            residual = slope - (self._rhs(*left) + 4 * self._rhs(*middle) + self._rhs(*right)) / 6
         if dynamics.law.limit:
             residual = dynamics.equilibrium_residual(left[1], dynamics.drive(left[0]), residual)
         residual = np.where(whole[:, None], residual, np.nan)
@@ -231,15 +226,15 @@ class TrajectoryAccessor:
         return np.concatenate([self._ds[name].values for name in self._dynamics.parts], axis=1)
 
     def _intervals(self) -> tuple[Any, Any, Any, Any]:
-        """Per sampling interval: (time, state, sign) at left, right and middle, and whether nothing jumps within it."""
+        """Per sampling interval, (time, state, sign, inside) at left, right and middle, and if nothing jumps in it.
+
+        ``inside`` is the time whose pieces of the signals are in force: at the right end the limit from the left.
+        """
         t, y, s = self._time, self._states, self._signs
         middle, h = (t[1:] + t[:-1]) / 2, np.diff(t)[:, None]
-        left, right = (t[:-1], y[:-1], s[:-1]), (t[1:], y[1:], s[:-1])
-        f0, f1 = (
-            self._dynamics.rhs(part[1], self._dynamics.drive(part[0], middle), part[2][:, None], np.empty_like(part[1]))
-            for part in (left, right)
-        )
-        between = (left[1] + right[1]) / 2 + h / 8 * (f0 - f1)
+        before = np.maximum(middle, t[1:] - 1e-12 * np.abs(t[[0, -1]]).max())
+        left, right = (t[:-1], y[:-1], s[:-1], t[:-1]), (t[1:], y[1:], s[:-1], before)
+        between = (left[1] + right[1]) / 2 + h / 8 * (self._rhs(*left) - self._rhs(*right))
         whole = np.ones(len(h), dtype=bool)
         for table in self._dynamics.signals():
             whole &= np.searchsorted(table.stops, t[:-1], side="right") == np.searchsorted(table.stops, t[1:])
@@ -249,4 +244,8 @@ class TrajectoryAccessor:
             whole &= np.floor(phase[:-1] + 1e-9) == np.ceil(phase[1:] - 1e-9) - 1
         elif law.flip != "none":
             whole &= s[1:] == s[:-1]
-        return left, right, (middle, between, s[:-1]), whole
+        return left, right, (middle, between, s[:-1], middle), whole
+
+    def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
+        """The law's right-hand side at samples (time, state)."""
+        return self._dynamics.rhs(y, self._dynamics.drive(t, inside), s[:, None], np.empty_like(y))

@@ -110,19 +110,23 @@ def doctor() -> None:
     import platform
     from importlib.metadata import version
 
+    from hamjl.engines.julia import status
+
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy", "xarray", "matplotlib"))
     click.echo(f"hamjl {version('hamjl')}, Python {platform.python_version()}, {packages}")
     click.echo("engine python: ready")
-    from hamjl.engines import julia
-
-    click.echo(julia.status())
+    click.echo(status())
 
 
-@main.command()
-@click.option("--julia", default=None, help="A Julia executable of your own; with --project, nothing is downloaded.")
-@click.option("--project", default=None, help="The folder of a Julia project that has PythonCall and HamJL's packages.")
+@main.command(name="setup-julia")
+@click.option("--julia", default=None, help="Julia executable of an installation of your own.")
+@click.option("--project", default=None, help="Its project (environment) with PythonCall and HamJL's packages.")
 def setup_julia(julia: str | None, project: str | None) -> None:
-    """Prepare the Julia engine once: find or download Julia and its packages, compile, check, remember."""
+    """Prepare the Julia engine once, and remember where it is.
+
+    Without options, Julia and its packages are found or downloaded by juliapkg; with both, an existing installation is
+    checked and used as it is, offline.
+    """
     from hamjl.engines.julia import setup
 
     setup(julia, project, say=click.echo)

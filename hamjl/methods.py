@@ -47,10 +47,10 @@ class Adaptive(Method):
     Parameters
     ----------
     name : str
-        ``"auto"``, which chooses by stiffness, or a solver of one engine. Python has SciPy's: ``"RK45"``, ``"DOP853"``
-        (explicit), ``"BDF"``, ``"Radau"`` (implicit, sparse analytic Jacobian), ``"LSODA"`` (switching, dense
-        Jacobian). Julia has DifferentialEquations.jl's: ``"Tsit5"``, ``"Vern7"``, ``"Vern9"`` (explicit), ``"FBDF"``,
-        ``"Rodas5P"``, ``"KenCarp4"`` (implicit, arcs eliminated from the Newton matrix).
+        ``"auto"``, which chooses by stiffness, or a solver of one engine. Python has SciPy's ``"RK45"``, ``"DOP853"``
+        (explicit), ``"BDF"``, ``"Radau"`` (implicit, sparse analytic Jacobian) and ``"LSODA"`` (switching, dense
+        Jacobian). Julia has DifferentialEquations.jl's ``"Tsit5"``, ``"Vern7"``, ``"Vern9"`` (explicit), ``"FBDF"``,
+        ``"Rodas5P"`` and ``"KenCarp4"`` (implicit, arcs eliminated from the Newton matrix).
     rtol, atol : float
         Relative and absolute tolerance of the local error.
     max_steps : int

@@ -85,7 +85,7 @@ class Problem:
         put("network", network)
         put("objective", objective)
         put("span", check_span(span))
-        put("inputs", self._assign(inputs, tuple(name for name in network.inputs), "inputs"))
+        put("inputs", self._assign(inputs, network.inputs, "inputs"))
         put("target", self._assign(target, network.outputs, "target"))
         put("seed", count(seed, "seed"))
         put("initial", self._initial(initial))

@@ -95,6 +95,6 @@ def _bar(span: tuple[float, float], progress: bool) -> Iterator[Monitor]:
         return
     from tqdm import tqdm
 
-    style = "{percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}<{remaining}]"
+    style = "{percentage:3.0f}%|{bar}| {n:.4g} of {total:.4g} time units [{elapsed}<{remaining}]"
     with tqdm(total=span[1] - span[0], delay=1, bar_format=style, leave=False) as bar:
         yield lambda t: bar.update(t - span[0] - bar.n) and None

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import random_problem
+from conftest import random_problem, tight
 
 import hamjl as hj
-
-TIGHT = hj.Adaptive("DOP853", rtol=1e-11, atol=1e-13)
 
 
 def example_1(theta: float, span: tuple[float, float]) -> hj.Problem:
@@ -20,7 +18,7 @@ def example_1(theta: float, span: tuple[float, float]) -> hj.Problem:
 @pytest.mark.parametrize("theta", [0.0, 0.8])
 def test_example_1_cauchy_grows_at_the_positive_root(theta, engine):
     """w'' + θw' - w = 0 from rest: w = w0 (r2 e^{r1 t} - r1 e^{r2 t})/(r2 - r1), r the roots of r² + θr - 1."""
-    run = hj.solve(example_1(theta, (0, 10)), hj.Cauchy(), TIGHT, engine=engine)
+    run = hj.solve(example_1(theta, (0, 10)), hj.Cauchy(), tight(engine), engine=engine)
     r1, r2 = np.sort(np.roots([1.0, theta, -1.0]))
     t = run.time.values
     expected = (r2 * np.exp(r1 * t) - r1 * np.exp(r2 * t)) / (r2 - r1)
@@ -30,7 +28,7 @@ def test_example_1_cauchy_grows_at_the_positive_root(theta, engine):
 @pytest.mark.parametrize("theta", [0.0, 0.8, 2.0, 3.0])
 def test_example_1_costate_reversal_is_a_damped_oscillator(theta, engine):
     """w'' + θw' + w = 0 from rest."""
-    run = hj.solve(example_1(theta, (0, 20)), hj.CostateReversal(), TIGHT, engine=engine)
+    run = hj.solve(example_1(theta, (0, 20)), hj.CostateReversal(), tight(engine), engine=engine)
     t = run.time.values
     if theta == 2.0:
         expected = (1 + t) * np.exp(-t)
@@ -45,7 +43,7 @@ def test_dissipation_may_be_any_positive_function(engine):
     problem = example_1(0.0, (0, 10))
     objective = hj.Objective(loss="none", k=1.0, dissipation="(1 + t)**2")
     problem = hj.Problem(problem.network, objective, span=(0, 10), initial=problem.initial)
-    run = hj.solve(problem, hj.CostateReversal(), TIGHT, engine=engine)
+    run = hj.solve(problem, hj.CostateReversal(), tight(engine), engine=engine)
     t = run.time.values
     np.testing.assert_allclose(run.w.values[:, 0], (np.cos(t) + np.sin(t)) / (1 + t), atol=1e-8)
 
@@ -68,7 +66,7 @@ def test_huge_dissipation_does_not_overflow(engine):
 def test_energy_balance(law, loss, dissipation, engine):
     """dH/dt = ∂H/∂t along Cauchy and sign flip, plus the work of the reversed costates along (18)."""
     problem = random_problem(3, loss=loss, dissipation=dissipation)
-    run = hj.solve(problem, law, TIGHT, times=2001, engine=engine)
+    run = hj.solve(problem, law, tight(engine), times=2001, engine=engine)
     balance = run.hamjl.energy_balance()
     scale = float(abs(run.hamiltonian).max())
     assert run.attrs["status"] == "success"
@@ -85,7 +83,7 @@ def test_energy_without_inputs_and_dissipation_changes_only_by_the_target(engine
     objective = hj.Objective.tracking(q=7.0, r_w=0.2, r=0.5)
     problem = hj.Problem(network, objective, target=hj.signals.cosine(0.5, 2.0), span=(0, 3), seed=5)
     for law in (hj.Cauchy(), hj.SignFlip(frequency=0.9)):
-        run = hj.solve(problem, law, TIGHT, times=4001, engine=engine)
+        run = hj.solve(problem, law, tight(engine), times=4001, engine=engine)
         z_dot = -0.5 * 2.0 * np.sin(2.0 * run.time)
         rate = -7.0 * (run.y[:, 0] - run.z[:, 0]) * z_dot
         gained = rate.cumulative_integrate("time")
@@ -107,7 +105,7 @@ def test_every_method_satisfies_the_laws_own_equations(law, solver):
 
 
 def test_residual_sees_a_wrong_trajectory():
-    run = hj.solve(random_problem(0), hj.CostateReversal(), TIGHT, times=2001)
+    run = hj.solve(random_problem(0), hj.CostateReversal(), tight("python"), times=2001)
     wrong = run.assign(x=run.x * 1.001)
     assert float(abs(run.hamjl.residual().x).max()) < 1e-6 < 1e-4 < float(abs(wrong.hamjl.residual().x).max())
 
@@ -121,9 +119,7 @@ def test_signals_may_jump_and_break(engine):
         network, hj.Objective(loss="none"), inputs=hj.signals.series(u, "previous"), span=(0, 3), initial={"w": 1.0}
     )
     saved = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 3.0])
-    run = hj.solve(
-        problem, hj.CostateReversal(), hj.Adaptive("DOP853", rtol=1e-12, atol=1e-14), times=saved, engine=engine
-    )
+    run = hj.solve(problem, hj.CostateReversal(), tight(engine), times=saved, engine=engine)
     x, expected, t = 0.0, [], 0.0
     for when in saved:
         k = np.searchsorted(time, t, side="right") - 1
@@ -131,6 +127,22 @@ def test_signals_may_jump_and_break(engine):
         t = when
         expected.append(x)
     np.testing.assert_allclose(run.x.values[:, 0], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_sampled_signals_are_followed_piece_by_piece(interpolation, engine):
+    """x' = 2(u - x) driven by samples of sin t, which cubic pieces follow without a stop."""
+    time = np.linspace(0.0, 6.0, 121)
+    u = xr.DataArray(np.sin(time), dims="time", coords={"time": time})
+    network = hj.Network.from_arcs([("u", "x")], inputs=["u"], activation="identity", velocity=2.0)
+    inputs = hj.signals.series(u, interpolation)
+    problem = hj.Problem(network, hj.Objective(loss="none"), inputs=inputs, span=(0, 6), initial={"w": 1.0})
+    run = hj.solve(problem, hj.CostateReversal(), tight(engine), times=601, engine=engine)
+    t = run.time.values
+    expected = (4 * np.sin(t) - 2 * np.cos(t) + 2 * np.exp(-2 * t)) / 5
+    np.testing.assert_allclose(run.x.values[:, 0], expected, atol={"linear": 5e-4, "cubic": 1e-6}[interpolation])
+    assert float(abs(run.hamjl.residual().x).max()) < 1e-6
+    assert run.hamjl.statistics["restarts"] == {"linear": 120, "cubic": 1}[interpolation]
 
 
 def test_no_target_no_learning(engine):

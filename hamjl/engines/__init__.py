@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import Any
 
-from hamjl.errors import EngineError, ProblemError, unknown
+from hamjl.checks import choice
+from hamjl.errors import EngineError, ProblemError
 from hamjl.methods import COUNTERPARTS, JULIA_SOLVERS, PYTHON_SOLVERS
 
 ENGINES = ("auto", "python", "julia")
@@ -16,8 +16,8 @@ SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler"), "julia": (*JULIA_SOLVERS, "Eule
 def select(name: str, solver: str = "auto") -> Any:
     """Return the engine of that name for a solver (see `hamjl.lowered.Engine`).
 
-    ``"auto"`` is the engine that the environment variable ``HAMJL_ENGINE`` names, else Julia where it is ready, else
-    Python; a solver that only one of them has decides. Nothing is started.
+    ``"auto"`` is Julia where that is ready, else Python; a solver that only one of them has decides. Nothing is
+    started.
 
     Raises
     ------
@@ -26,10 +26,7 @@ def select(name: str, solver: str = "auto") -> Any:
     EngineError
         If the Julia engine is asked for and is not ready.
     """
-    if name == "auto":
-        name = os.environ.get("HAMJL_ENGINE") or name
-    if name not in ENGINES:
-        raise ProblemError(unknown("engine", name, ENGINES))
+    choice(name, ENGINES, "engine")
     julia = import_module("hamjl.engines.julia")
     if name == "auto":
         if solver in SOLVERS["python"] and not (solver in SOLVERS["julia"] and julia.ready()):

@@ -1,4 +1,4 @@
-"""The Julia engine: HamJL on DifferentialEquations' solvers, through juliacall. Importing this starts nothing."""
+"""The Julia engine: HamJL on the solvers of DifferentialEquations.jl. Importing this starts nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one module that talks to Julia: the record goes in as its own arrays and text, the rows come out uncopied."""
+"""The one module that talks to Julia: the record in as Julia's arrays and text, the trajectory out uncopied."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from hamjl.piecewise import Piecewise
 
 SECONDS = 0.05  # of integration between two looks at Ctrl-C and the progress bar
 # words that a symbol may not be in Julia though Python lets it
-WORDS = frozenset(
-    "abstract baremodule begin catch const do elseif end export false function let local macro module mutable "
-    "outer primitive public quote struct true type using where".split()  # noqa: SIM905
-)
+# fmt: off
+WORDS = frozenset((
+    "abstract", "baremodule", "begin", "catch", "const", "do", "elseif", "end", "export", "false", "function", "let",
+    "local", "macro", "module", "mutable", "outer", "primitive", "public", "quote", "struct", "true", "type", "using",
+    "where",
+))
+# fmt: on
 
 
 def integrate(lowered: Lowered, monitor: Monitor) -> Result:

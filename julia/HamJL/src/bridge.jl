@@ -11,9 +11,24 @@ function start(
 )
     chosen = law.limit ? Limit(system) : system
     span = (Float64(start), Float64(stop))
-    method == "Euler" && return EulerRun(chosen, law, Float64(step), initial, span, save)
-    return AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span, times; linear_algebra)
+    try
+        method == "Euler" && return EulerRun(chosen, law, Float64(step), initial, span, save)
+        return AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span, times; linear_algebra)
+    catch error  # the solvers look at the right-hand side to choose their first step
+        error isa NoFixedPoint || rethrow()
+        return Unstarted(Recorder(chosen, 0), "no_fixed_point", span[1])
+    end
 end
+
+"A run that has no state to start from."
+struct Unstarted <: Run
+    recorder::Recorder
+    status::String
+    reached::Float64
+end
+
+advance!(::Unstarted, seconds) = false
+statistics(::Unstarted) = Dict{String,Int}()
 
 "The finished part of a run: (state, row) matrix, signs, status, time reached."
 function finished(run::Run)
