@@ -13,7 +13,7 @@ using OrdinaryDiffEqRosenbrock: Rodas5P
 using OrdinaryDiffEqSDIRK: KenCarp4
 using OrdinaryDiffEqTsit5: AutoTsit5, Tsit5
 using OrdinaryDiffEqVerner: AutoVern7, Vern7, Vern9
-using PrecompileTools: @compile_workload, @setup_workload
+using PrecompileTools: @compile_workload
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode, init, reinit!, step!
 using SciMLLogging: SciMLLogging
 

@@ -2,33 +2,33 @@
 # the equations of motion for the formulas used most. Formulas are spelled as hamjl prints them, else they would not be
 # found again.
 
-@setup_workload begin
+"Runs of every solver on small networks: what is to be compiled ahead."
+function workload()
     f(arguments, results...; names = (), values = ()) = formula(arguments, names, values, results)
     σ = f(("a",), "r_0", "1 - r_1", "-r_0*(2 - 2*r_1)"; names = ("r_0", "r_1"), values = ("tanh(a)", "r_0**2"))
     tracking = f(("y", "z"), "r_0", "1"; names = ("r_0",), values = ("y - z",))
     quadratic = f(("w",), "w", "1")
     still = f(("t",), "0")
     cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
-    function small(full, law)
+    for full in (true, false), limit in (false, true)
+        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
         source, target = full ? ([1, 2, 1, 2], [1, 1, 2, 2]) : ([1, 2], [1, 2])
-        inputs = full ? 0 : 1
-        signals = full ? [cosine(1)] : [cosine(1), cosine(2)]
-        return network(
-            inputs, 2, source, target, [1], [1.0, 1.0], [σ], [1, 1], 1.0, 1.0, 1.0, false, tracking, quadratic, still,
-            signals, law,
+        signals = full ? (cosine(1),) : (cosine(1), cosine(2))
+        system = network(
+            full ? 0 : 1, 2, source, target, [1], [1.0, 1.0], (σ,), [1, 1], 1.0, 1.0, 1.0, false, tracking, quadratic, still,
+            signals, chosen,
         )
-    end
-    @compile_workload begin
-        for full in (true, false), limit in (false, true)
-            chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
-            system = small(full, chosen)
-            initial = fill(0.1, dimension(system))
-            for method in ("Euler", (limit || !full ? ("FBDF",) : METHODS)...)
-                run = start(system, chosen, method, 0.1, 1e-4, 1e-6, 1000, initial, 0.0, 1.0, [0.0, 0.5, 1.0], [0, 5, 10])
-                while advance!(run, 0.05)
-                end
-                finished(run)
+        # `auto` is another solver at loose and at tight tolerances
+        choices = limit || !full ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
+        for (method, rtol) in ("Euler" => 1e-4, choices...)
+            times, save = [0.0, 0.5, 1.0], [0, 5, 10]
+            run = start(system, chosen, method, 0.1, rtol, 1e-6, 1000, fill(0.1, dimension(system)), 0.0, 1.0, times, save)
+            while advance!(run, 0.05)
             end
+            finished(run)
         end
     end
+    return nothing
 end
+
+@compile_workload workload()
