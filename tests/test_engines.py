@@ -278,3 +278,11 @@ def test_both_engines_are_engines():
         engine = import_module(f"hamjl.engines.{name}")
         assert engine.name == name
         assert callable(engine.run)
+
+
+def test_starting_julia_leaves_the_environment_as_it_was(julia):
+    before = dict(os.environ)
+    solve(random_problem(0), CostateReversal(), Euler(0.1), engine=julia)
+    assert {name: value for name, value in os.environ.items() if "JULIACALL" in name} == {
+        name: value for name, value in before.items() if "JULIACALL" in name
+    }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -61,13 +62,11 @@ def _julia() -> Any:
     lack, found = missing(), configured()
     if lack is not None or found is None:
         raise EngineError(f"engine 'julia' must be set up once, but {lack}: {remedy()}, or use engine='python'.")
-    os.environ[EXE], os.environ[PROJECT] = str(found.julia), str(found.project)  # juliacall then resolves nothing
-    os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "no")  # Ctrl-C belongs to Python
-    os.environ.setdefault("PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION", "no")
     if sys.stderr.isatty():
         print("hamjl: starting Julia (seconds, once per process)", file=sys.stderr)
     try:
-        import juliacall
+        with _environment({EXE: str(found.julia), PROJECT: str(found.project)}):  # juliacall then resolves nothing
+            import juliacall
 
         space = juliacall.newmodule("hamjl")
         folder = str(package_folder())
@@ -78,6 +77,25 @@ def _julia() -> Any:
         raise
     except BaseException as error:  # juliacall and juliapkg raise plain exceptions, or end the process
         raise EngineError(f"Julia could not be started ({_reason(error)}): {REMEDY}, or use engine='python'.") from None
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set what juliacall reads while it is imported, and leave no trace: other processes decide for themselves."""
+    defaults = {
+        "PYTHON_JULIACALL_HANDLE_SIGNALS": "no",  # Ctrl-C belongs to Python
+        "PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION": "no",
+    }
+    before = {name: os.environ.get(name) for name in (*defaults, *variables)}
+    os.environ.update({name: before[name] or value for name, value in defaults.items()} | variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _reason(error: BaseException) -> str:
