@@ -5,7 +5,7 @@ second the year's number is shown as the target, and the weights move by costate
 epoch and no training set: a NaN target simply means that nothing is supervised. The problem is also written as a file,
 so that ``hamjl run sunspots.toml -o sunspots.nc`` does the same.
 
-    pip install "hamjl[examples]"
+    pip install ".[examples]"
     python examples/sunspots.py --output figures
 """
 
