@@ -1,4 +1,4 @@
-# The first run of a session should not wait for the compiler: the solvers are compiled here, once, for every system, and
+# The first run of a process should not wait for the compiler: the solvers are compiled here, once, for every system, and
 # the equations of motion for the formulas used most. Formulas are spelled as hamjl prints them, else they would not be
 # found again.
 

@@ -1,4 +1,4 @@
-# The Jacobian of a network as a matrix that knows its structure, and the solve that eliminates the arcs (THEORY §4).
+# The Jacobian of a network as a matrix that knows its structure, and the solve that eliminates the arcs.
 #
 # In (J - α) δ = b an arc meets the rest only through δx of its source, δa of its target and δp of both. Eliminating
 # (δw, δp_w) of every arc by hand leaves a dense system of 2n unknowns (δx, δp).
