@@ -281,6 +281,7 @@ def test_both_engines_are_engines():
         assert callable(engine.run)
 
 
+@pytest.mark.julia
 def test_starting_julia_leaves_the_environment_as_it_was(julia):
     solve(random_problem(0), CostateReversal(), Euler(0.1), engine=julia)
     for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
