@@ -4,9 +4,10 @@ from importlib.metadata import version as _version
 
 from hamjl import signals
 from hamjl.accessor import TrajectoryAccessor
+from hamjl.adjoint import adjoint
 from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
-from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
-from hamjl.methods import Adaptive, Euler, Method
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
@@ -19,7 +20,9 @@ __version__ = _version("hamjl")
 __all__ = [
     "Adaptive",
     "BackpropLimit",
+    "BoundaryValue",
     "Cauchy",
+    "Collocation",
     "CostateReversal",
     "EngineError",
     "Euler",
@@ -37,6 +40,7 @@ __all__ = [
     "Signal",
     "SymbolicSystem",
     "TrajectoryAccessor",
+    "adjoint",
     "run",
     "signals",
     "solve",

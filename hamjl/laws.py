@@ -68,6 +68,14 @@ class SignFlip(Law):
 
 
 @dataclass(frozen=True)
+class BoundaryValue(Law):
+    """Theorem 1: (12) with x(0), w(0) given and p(T) = 0, which the minimiser of G satisfies.
+
+    Not causal: the reference that causal laws are judged by. Solved by `Collocation`.
+    """
+
+
+@dataclass(frozen=True)
 class BackpropLimit(Law):
     """(20), the limit c → ∞ of costate reversal: x = σ(a) at every instant, delta rule, w'' = -(φ'/φ) w' - ….
 
@@ -76,6 +84,7 @@ class BackpropLimit(Law):
 
 
 _LAWS: dict[str, type[Law]] = {
+    "boundary_value": BoundaryValue,
     "cauchy": Cauchy,
     "costate_reversal": CostateReversal,
     "sign_flip": SignFlip,

@@ -6,14 +6,15 @@ from collections.abc import Sized
 from typing import Any, cast
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from hamjl import functions
 from hamjl.checks import count, increasing
 from hamjl.errors import ProblemError
-from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, Law, SignFlip
 from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
-from hamjl.methods import Adaptive, Euler, Method
+from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
 from hamjl.symbolic import SymbolicSystem
 
@@ -33,13 +34,27 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
             "SignFlip(radius=…) needs hysteresis > 0 with an adaptive method, got 0: s would chatter for ever on the "
             "ball's surface."
         )
+    if code.boundary != isinstance(method, Collocation):
+        given = f"{type(law).__name__} and {type(method).__name__}"
+        raise ProblemError(f"BoundaryValue and Collocation need each other, got {given}: leave the method out.")
     length = problem.span[1] - problem.span[0]
     if isinstance(method, Adaptive) and code.flip == "periodic" and 2 * code.frequency * length > MAX_FLIPS:
         raise ProblemError(
             f"an adaptive method restarts at each flip, at most {MAX_FLIPS:g} times, got frequency {code.frequency:g} "
             f"over {length:g}: lower it or use Euler."
         )
-    if isinstance(method, Euler):
+    guess = None
+    if isinstance(method, Collocation):
+        save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
+        solver = MethodCode(
+            "Collocation",
+            rtol=method.tolerance,
+            max_steps=method.max_iterations,
+            nodes=method.nodes,
+            max_nodes=method.max_nodes,
+        )
+        guess = None if method.start is None else control_values(problem, method.start, "start")
+    elif isinstance(method, Euler):
         save, grid = _steps(problem.span, method.step, times, even=code.flip == "step")
         solver = MethodCode("Euler", step=method.step)
     else:
@@ -48,7 +63,21 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
     if code.limit and isinstance(problem, SymbolicSystem):
         raise ProblemError("BackpropLimit is defined for networks, got a SymbolicSystem: use CostateReversal.")
-    return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save)
+    return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save, guess)
+
+
+def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
+    """Times (k,) and values (k, arc or control) of a control, in the problem's own order."""
+    dim, names = ("control", problem.controls) if isinstance(problem, SymbolicSystem) else ("arc", problem.network.arcs)
+    if dim not in given.dims or given.sizes[dim] != len(names):
+        raise ProblemError(
+            f"{what} must be a control of this problem's {len(names)} {dim}s, got {dict(given.sizes)}: give another."
+        )
+    if dim in given.indexes:
+        if sorted(map(str, given.indexes[dim])) != sorted(names):
+            raise ProblemError(f"{what} must have this problem's {dim}s by name, got others: rename them.")
+        given = given.sel({dim: list(names)})
+    return given["time"].values.astype(np.float64), given.values
 
 
 def lower_field(problem: Problem | SymbolicSystem) -> NetworkField | SymbolicField:
@@ -61,6 +90,7 @@ def _lower_system(system: SymbolicSystem) -> SymbolicField:
         states=len(system.states),
         controls=len(system.controls),
         program=system.program,
+        control=system.control_program,
         dissipation=functions.dissipation_program(system.dissipation),
         signals=tuple(signal.table for signal in system.signals.values()),
     )
@@ -105,6 +135,8 @@ def lower_law(law: Law) -> LawCode:
             return LawCode(costate_sign=-1)
         case BackpropLimit():
             return LawCode(costate_sign=-1, limit=True)
+        case BoundaryValue():
+            return LawCode(boundary=True)
         case Cauchy():
             return LawCode()
     raise AssertionError(law)

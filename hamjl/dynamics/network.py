@@ -163,11 +163,15 @@ class NetworkDynamics:
 
     def _loss_hessian(self, x: Array, drive: Array) -> Array:
         """∂²L/∂y² (output, output)."""
-        y, z = x[self.field.outputs], drive[self.field.inputs : -1]
+        return self.loss_curvature(x, drive, np.eye(len(self.field.outputs)))
+
+    def loss_curvature(self, x: Array, drive: Array, dy: Array) -> Array:
+        """∂²L/∂y² δy (…, output), zero where there is no target."""
+        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
         if self.field.softmax:
-            return _softmax(y, z)[2]
+            return _softmax_curvature(y, z, dy)
         (bend,) = compile_program(self.field.loss, ["d2f"])(y, z)
-        return np.diag(np.where(np.isnan(z), 0.0, bend * np.ones_like(y)))
+        return np.where(np.isnan(z), 0.0, bend * np.ones_like(y)) * dy
 
     # -- energies ----------------------------------------------------------------------------------------------------
     def loss(self, y: Array, drive: Array) -> Array:
@@ -280,11 +284,15 @@ def _log_softmax(y: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _softmax(y: Array, z: Array) -> tuple[Array, Array, Array]:
-    """Cross-entropy -Σ z log softmax(y), its gradient and (for one row) Hessian; zero where any target is missing."""
-    missing = np.isnan(z).any(axis=-1, keepdims=True)
-    z = np.where(missing, 0.0, z)
+def _softmax(y: Array, z: Array) -> tuple[Array, Array]:
+    """Cross-entropy -Σ z log softmax(y) and its gradient; zero where any target is missing."""
+    z = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z)
     log_p = _log_softmax(y)
-    p, total = np.exp(log_p), z.sum(axis=-1, keepdims=True)
-    hessian = total[..., None] * (p[..., :, None] * np.eye(y.shape[-1]) - p[..., :, None] * p[..., None, :])
-    return -(z * log_p).sum(axis=-1), total * p - z, hessian
+    return -(z * log_p).sum(axis=-1), z.sum(axis=-1, keepdims=True) * np.exp(log_p) - z
+
+
+def _softmax_curvature(y: Array, z: Array, dy: Array) -> Array:
+    """Hessian of the cross-entropy times δy; zero where any target is missing."""
+    total = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z.sum(axis=-1, keepdims=True))
+    p = np.exp(_log_softmax(y))
+    return total * p * (dy - (p * dy).sum(axis=-1, keepdims=True))
