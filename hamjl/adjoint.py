@@ -41,8 +41,8 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
     Returns
     -------
     xarray.Dataset
-        On ``time`` (at most 1001 of the nodes): ``x``, ``w``, ``v``, ``p_x``, ``p_w`` and ``gradient``, δG/δv (time, arc);
-        ``gradient_x`` (neuron) and ``gradient_w`` (arc), by x(0) and w(0); ``attrs["cost"]`` is G.
+        On ``time`` (at most 1001 of the nodes): ``x``, ``w``, ``v``, ``p_x``, ``p_w`` and ``gradient``, δG/δv
+        (time, arc); ``gradient_x`` (neuron) and ``gradient_w`` (arc), by x(0) and w(0); ``attrs["cost"]`` is G.
 
     Raises
     ------

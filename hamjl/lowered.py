@@ -131,7 +131,7 @@ STATUS = {
     "max_steps": "the step limit was reached: raise max_steps, loosen rtol or use a stiff solver",
     "step_too_small": "the solver could not meet the tolerances: loosen them or use a stiff solver such as BDF",
     "no_fixed_point": "x = σ(a) has no reachable solution: the backprop limit needs a DAG or a contracting cycle",
-    "uncertified": "the tolerance was not met: this is the best found; raise max_nodes or max_iterations, or start nearer",
+    "uncertified": "this is the best found, short of the tolerance: raise max_nodes or max_iterations, or start nearer",
     "interrupted": "the run was interrupted",
 }
 

@@ -1,4 +1,4 @@
-"""How a law is solved: Euler with a fixed step, an adaptive solver by its usual name, or collocation in control space."""
+"""How a law is solved: Euler with a fixed step, an adaptive solver by its usual name, or collocation."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Hermite:
     def _rates(self, t: Array, inside: Array, y: Array) -> Array:
         return self.dynamics.rhs(y, self.dynamics.drive(t, inside), 1.0, np.empty_like(y))
 
-    def value(self, k: Array, s: Array) -> tuple[Array, Array]:
+    def value(self, k: NDArray[np.integer], s: Array) -> tuple[Array, Array]:
         """Value and derivative at the fractions s of the intervals k."""
         s, h = s[:, None], self.h[k]
         a, b, da, db = self.states[k], self.states[k + 1], self.left[k] * h, self.right[k] * h

@@ -1,7 +1,7 @@
 """Gauss collocation in two stages, order 4: time meshes, and linear flows on them solved forward and transposed.
 
-The method is symplectic, so the transpose of the linearised flow *is* the same method on the costate equation: gradients
-of the discrete cost are exact and its minimiser satisfies the discretised Hamilton equations (12).
+The method is symplectic, so the transpose of the linearised flow *is* the same method on the costate equation:
+gradients of the discrete cost are exact and its minimiser satisfies the discretised Hamilton equations (12).
 """
 
 from __future__ import annotations

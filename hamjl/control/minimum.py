@@ -1,4 +1,4 @@
-"""The minimiser of G: Newton's method in control space, from an easier problem to the one asked for, on finer meshes."""
+"""The minimiser of G: Newton's method in control space, from an easy problem to the one asked for, on finer meshes."""
 
 from __future__ import annotations
 

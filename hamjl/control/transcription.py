@@ -1,4 +1,4 @@
-"""The functional G (8) on a mesh as a function of the control, with exact gradient and curvature (adjoint identities)."""
+"""The functional G (8) on a mesh as a function of the control; gradient and curvature by the costate equation."""
 
 from __future__ import annotations
 
