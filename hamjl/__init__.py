@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from hamjl import signals
 from hamjl.accessor import TrajectoryAccessor
 from hamjl.adjoint import adjoint
+from hamjl.comparison import compare
 from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
 from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, Law, SignFlip
 from hamjl.methods import Adaptive, Collocation, Euler, Method
@@ -41,6 +42,7 @@ __all__ = [
     "SymbolicSystem",
     "TrajectoryAccessor",
     "adjoint",
+    "compare",
     "run",
     "signals",
     "solve",

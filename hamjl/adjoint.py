@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from hamjl.checks import count
-from hamjl.codegen import compile_program
 from hamjl.control.collocation import Mesh
 from hamjl.control.transcription import Transcription
+from hamjl.dynamics.network import NetworkDynamics
 from hamjl.errors import ProblemError
-from hamjl.lowered import Floats, NetworkField
+from hamjl.lowered import Floats, LawCode, NetworkField
 from hamjl.lowering import control_values, lower_field
 from hamjl.methods import control as to_control
 from hamjl.problem import Problem
@@ -41,8 +41,9 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
     Returns
     -------
     xarray.Dataset
-        On ``time`` (at most 1001 of the nodes): ``x``, ``w``, ``v``, ``p_x``, ``p_w`` and ``gradient``, δG/δv
-        (time, arc); ``gradient_x`` (neuron) and ``gradient_w`` (arc), by x(0) and w(0); ``attrs["cost"]`` is G.
+        On ``time`` (at most 1001 of the nodes): ``x``, ``w``, ``v``, ``p_x``, ``p_w``, ``y``, ``z``, ``cost`` (G up
+        to each time) and ``gradient``, δG/δv (time, arc); ``gradient_x`` (neuron) and ``gradient_w`` (arc), by x(0) and
+        w(0). ``attrs["cost"]`` is G.
 
     Raises
     ------
@@ -69,15 +70,14 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
         part = Transcription(field, Mesh(mesh.nodes[first : last + 1]), state)
         return part, part.control.unknown(_along(given, part.mesh.stages, arcs))
 
-    starts, total = [problem.initial_vector()], 0.0
+    starts, costs = [problem.initial_vector()], [np.zeros(1)]
     for first, last in pairwise(edges):
         part, unknown = segment(first, last, starts[-1])
-        cost = part.cost(unknown)
-        if not np.isfinite(cost):
+        if not np.isfinite(part.cost(unknown)):
             raise ProblemError(
                 f"x must stay finite under the control, got none after t = {mesh.nodes[first]:g}: change the control."
             )
-        total += cost
+        costs.append(costs[-1][-1] + part.at(unknown).costs[1:])
         starts.append(part.at(unknown).end_state())
     chosen = np.unique(np.linspace(0, len(mesh), min(len(mesh) + 1, ROWS)).round().astype(np.int64))
     values = np.empty((len(chosen), problem.initial_vector().size))
@@ -90,7 +90,8 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
         values[mine] = rows[chosen[mine] - first]
         end = rows[0, n + arcs :] * part.phi(part.mesh.nodes[:1])
     assert end is not None
-    return _labelled(problem, field, mesh.nodes[chosen], values, given, total, end)
+    cost = np.concatenate(costs)[chosen]
+    return _labelled(problem, field, mesh.nodes[chosen], values, given, cost, end)
 
 
 def _along(given: tuple[Floats, Floats] | None, t: Floats, arcs: int) -> Floats:
@@ -112,14 +113,14 @@ def _labelled(
     time: Floats,
     values: Floats,
     given: tuple[Floats, Floats] | None,
-    cost: float,
+    cost: Floats,
     start: Floats,
 ) -> xr.Dataset:
     n, arcs = field.neurons, len(field.source)
     x, w, p_x, p_w = np.split(values, [n, n + arcs, 2 * n + arcs], axis=1)
     v = _along(given, time, arcs)
-    phi = compile_program(field.dissipation, ["f"])(time)[0] * np.ones_like(time)
-    gradient = phi[:, None] * (field.inertia * v + p_w)
+    dynamics = NetworkDynamics(field, LawCode())
+    gradient = dynamics.phi(time)[:, None] * (field.inertia * v + p_w)
     neuron, arc = ("time", "neuron"), ("time", "arc")
     variables = {
         "x": (neuron, x, "neuron state x", "1"),
@@ -127,6 +128,9 @@ def _labelled(
         "v": (arc, v, "control v = w'", "1/time"),
         "p_x": (neuron, p_x, "costate of x, divided by φ", "cost"),
         "p_w": (arc, p_w, "costate of w, divided by φ", "cost"),
+        "y": (("time", "output"), x[:, field.outputs], "output (state of the output neurons)", "1"),
+        "z": (("time", "output"), dynamics.drive(time)[:, field.inputs : -1], "target z", "1"),
+        "cost": (("time",), cost, "cost G up to each time", "cost"),
         "gradient": (arc, gradient, "δG/δv", "cost"),
         "gradient_x": (neuron[1:], start[:n], "dG/dx(0)", "cost"),
         "gradient_w": (arc[1:], start[n:], "dG/dw(0)", "cost"),
@@ -135,8 +139,9 @@ def _labelled(
         "time": ("time", time, {"long_name": "time", "units": "time unit"}),
         "neuron": list(problem.network.neurons),
         "arc": list(problem.network.arcs),
+        "output": list(problem.network.outputs),
     }
     fields = {
         name: (dims, data, {"long_name": text, "units": unit}) for name, (dims, data, text, unit) in variables.items()
     }
-    return xr.Dataset(fields, coords, {"title": "cost and gradient of a control", "cost": cost})
+    return xr.Dataset(fields, coords, {"title": "cost and gradient of a control", "cost": cost[-1]})

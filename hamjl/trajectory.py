@@ -96,7 +96,7 @@ def _label_network(problem: Problem, lowered: Lowered, time: Floats, result: Res
         "p_w": p_w,
         "loss": dynamics.loss(result.states, drive),
         "sign": result.signs,
-        "lagrangian": dynamics.running_cost(result.states, drive) + dynamics.kinetic(result.states),
+        "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }
     coords = {
@@ -121,7 +121,7 @@ def _label_system(system: SymbolicSystem, lowered: Lowered, time: Floats, result
         "p_x": p_x,
         "v": dynamics.controls(result.states, drive),
         "sign": result.signs,
-        "lagrangian": dynamics.running_cost(result.states, drive),
+        "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }
     coords = {

@@ -121,9 +121,9 @@ class WeightControl:
         """w (K, 2, arc)."""
         return self.w0 + self.tangent(unknown)
 
-    def own_cost(self, unknown: Array) -> float:
-        """∫ (m c/2)|v|² φ dt."""
-        return float((self.kinetic * self.control(unknown) ** 2).sum()) / 2
+    def effort(self, unknown: Array) -> Array:
+        """(m c/2)|v|² φ b h (K, 2)."""
+        return (self.kinetic * self.control(unknown) ** 2).sum(axis=-1) / 2
 
     def control(self, unknown: Array) -> Array:
         """v (K, 2, arc)."""
@@ -134,7 +134,7 @@ class WeightControl:
         return self._split(direction)[0]
 
     def transpose(self, by_driver: Array, direction: Array) -> Array:
-        """The transpose of `tangent`, plus the Hessian of `own_cost` times a direction."""
+        """The transpose of `tangent`, plus the Hessian of the effort times a direction."""
         by_v = self.kinetic * self.control(direction)
         back = self._flow.backward((by_driver - self._theta * by_v)[:, :, None])[0][:, :, 0]
         return ((by_v + back) / self._scale).ravel()

@@ -118,7 +118,7 @@ class DirectControl:
 
     control = tangent = driver
 
-    def own_cost(self, unknown: Array) -> float:
+    def effort(self, unknown: Array) -> float:
         """None: the running cost has it all."""
         return 0.0
 

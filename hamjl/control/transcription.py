@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl.codegen import compile_program
 from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
 from hamjl.control.network import NetworkModel, WeightControl
 from hamjl.control.symbolic import DirectControl, SymbolicModel
@@ -37,14 +36,14 @@ class Transcription:
         self.field, self.mesh = field, mesh
         self.model: Any
         self.control: Any
-        self._phi = compile_program(field.dissipation, ["f"])
-        self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
         if isinstance(field, NetworkField):
             n = field.neurons
             self.model = NetworkModel(field)
+            self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
             self.control = WeightControl(field, mesh, self.measure, initial[n : n + len(field.source)])
         else:
             self.model = SymbolicModel(field)
+            self.measure = mesh.weights * self.phi(mesh.stages)
             self.control = DirectControl(field, mesh, self.measure)
         self.x0 = initial[: self.model.states]
         self.drive = self.model.dynamics.drive(mesh.stages)
@@ -54,8 +53,7 @@ class Transcription:
 
     def phi(self, t: Array) -> Array:
         """φ(t)."""
-        (phi,) = self._phi(t)
-        return phi * np.ones_like(t)
+        return self.model.dynamics.phi(t)
 
     def cost(self, unknown: Array) -> float:
         """G; infinite where x cannot be found."""
@@ -144,9 +142,10 @@ class _Point:
                 return
             self.x, self.x_nodes, self.flow = solved
             running = of.model.cost(self.x, self.driver, of.drive)
-            cost = float((of.measure * running).sum()) + of.control.own_cost(unknown)
-        if np.isfinite(cost):
-            self.cost = cost
+            spent = (of.measure * running + of.control.effort(unknown)).sum(axis=1)
+            self.costs = np.concatenate(([0.0], np.cumsum(spent)))  # G from the start up to each node
+        if np.isfinite(self.costs[-1]):
+            self.cost = float(self.costs[-1])
 
     @cached_property
     def derivatives(self) -> Any:

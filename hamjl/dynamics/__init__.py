@@ -52,6 +52,12 @@ class FullDynamics(Dynamics, Protocol):
     def split(self, y: Array) -> tuple[Array, ...]:
         """Views of a state by the names in `parts`."""
 
+    def phi(self, t: Array) -> Array:
+        """φ (…)."""
+
+    def lagrangian(self, y: Array, drive: Array) -> Array:
+        """Λ/φ, the integrand of G, (…)."""
+
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ, (…)."""
 

@@ -38,6 +38,7 @@ class NetworkDynamics:
         self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
         self._regularizer = compile_program(field.regularizer, ["df"])
         self._rate = compile_program(field.dissipation, ["rate"])
+        self._phi = compile_program(field.dissipation, ["f"])
         self._dissipative = field.dissipation.only(["rate"]).results != (("rate", "0"),)
         after = field.inputs
         self._signals = [*field.input_signals, *((table, after + columns) for table, columns in field.target_signals)]
@@ -71,6 +72,10 @@ class NetworkDynamics:
             result[..., columns] = table.value(t, None if inside is None else table.piece(inside))
         result[..., -1] = self._rate(t)[0]
         return result
+
+    def phi(self, t: Array) -> Array:
+        """φ(t)."""
+        return self._phi(t)[0] * np.ones_like(t)
 
     def _slopes(self, t: Array, inside: Array | None) -> Array:
         """Time derivatives of u and z, (…, d + o)."""
@@ -193,6 +198,10 @@ class NetworkDynamics:
         """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
         return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)
 
+    def lagrangian(self, y: Array, drive: Array) -> Array:
+        """Λ/φ (…): running cost and kinetic term."""
+        return self.running_cost(y, drive) + self.kinetic(y)
+
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ (…), equation (11)."""
         return self.running_cost(y, drive) - self.kinetic(y) + (y[..., self._p] * self._speed(y, drive)).sum(axis=-1)
@@ -228,7 +237,6 @@ class NetworkDynamics:
         f, drive, slopes = self.field, self.drive(t, inside), self._slopes(t, inside)
         x, w, p, pw = self.split(y)
         rate = drive[..., -1]
-        lagrangian = self.running_cost(y, drive) + self.kinetic(y)
         v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
         _, slope = self.activation(self.arcs.forward(w, v))
         moving = np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1)
@@ -237,7 +245,7 @@ class NetworkDynamics:
         dx, dw, dp, dpw = self.split(plain)
         work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)
         return {
-            "dissipation": rate * (lagrangian - self.hamiltonian(y, drive)),
+            "dissipation": rate * (self.lagrangian(y, drive) - self.hamiltonian(y, drive)),
             "target": self._target_power(x, drive, slopes[..., f.inputs :]),
             "input": entering,
             "reversal": s * (self.law.costate_sign - 1) * work,

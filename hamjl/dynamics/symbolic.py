@@ -33,6 +33,7 @@ class SymbolicDynamics:
         self._cost = compile_program(field.program, ["cost"])
         self._controls = compile_program(field.program, _labels("v", field.controls))
         self._rate = compile_program(field.dissipation, ["rate"])
+        self._phi = compile_program(field.dissipation, ["f"])
 
     def split(self, y: Array) -> tuple[Array, ...]:
         n = self.field.states
@@ -56,6 +57,10 @@ class SymbolicDynamics:
         result[..., -1] = self._rate(t)[0]
         return result
 
+    def phi(self, t: Array) -> Array:
+        """φ(t)."""
+        return self._phi(t)[0] * np.ones_like(t)
+
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
         n = self.field.states
         s = s[..., 0] if np.ndim(s) else s
@@ -76,7 +81,7 @@ class SymbolicDynamics:
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         return self._spread(self._energy(*self._arguments(y, drive)), y)[..., 0]
 
-    def running_cost(self, y: Array, drive: Array) -> Array:
+    def lagrangian(self, y: Array, drive: Array) -> Array:
         """The running cost without φ, at the optimal control, (…)."""
         return self._spread(self._cost(*self._arguments(y, drive)), y)[..., 0]
 
