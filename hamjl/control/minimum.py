@@ -49,6 +49,7 @@ class Search:
     guess : (times (k,), v (k, control)), optional
         A control to start from.
     look : called now and then; what it raises ends the search.
+    transcribe : what makes a transcription of a field, a mesh and initial values.
     """
 
     def __init__(
@@ -63,13 +64,15 @@ class Search:
         max_iterations: int,
         guess: tuple[Array, Array] | None = None,
         look: Callable[[], None] = lambda: None,
+        transcribe: Callable[..., Transcription] = Transcription,
     ) -> None:
         self.field, self.initial, self.tolerance = field, initial, tolerance
         self.max_nodes, self.max_iterations, self.look = max_nodes, max_iterations, look
         self.dynamics = full_dynamics_of(field, LawCode())
         self.iterations = 0
         stops = np.concatenate([np.zeros(0), *(table.stops for table in self.dynamics.signals())])
-        self.here = Transcription(field, Mesh.over(span, nodes, stops), initial)
+        self.transcribe = transcribe
+        self.here = transcribe(field, Mesh.over(span, nodes, stops), initial)
         v = np.zeros(self.here.control.shape)
         if guess is not None:
             for k in range(v.shape[-1]):
@@ -108,7 +111,7 @@ class Search:
         whole = self.whole = self.here
         for k in range(min(stages, STAGES), 0, -1):
             easier = replace(self.field, loss_scale=self.field.loss_scale / FACTOR**k)
-            self.here = Transcription(easier, whole.mesh, self.initial)
+            self.here = self.transcribe(easier, whole.mesh, self.initial)
             self.here.guess = whole.guess
             self._descend(ROUGH * np.sqrt(abs(self.here.cost(self.best))))
             whole.guess = self.here.guess
@@ -137,7 +140,7 @@ class Search:
     def _transfer(self, mesh: Mesh) -> None:
         """Go on from the same control on another mesh."""
         curve = self._curve()
-        finer = Transcription(self.field, mesh, self.initial)
+        finer = self.transcribe(self.field, mesh, self.initial)
         states = curve.at(mesh.stages.ravel()).reshape(*mesh.stages.shape, -1)
         finer.guess = states[..., : finer.model.states]
         self.best = finer.control.unknown(finer.model.best_control(states, finer.drive))
@@ -185,4 +188,4 @@ class Search:
         return float(np.linalg.norm(self.here.gradient(self.best)))
 
     def _curve(self) -> Hermite:
-        return Hermite(self.dynamics, self.here.mesh.nodes, self.here.at(self.best).nodes())
+        return Hermite(self.dynamics, self.here.mesh.nodes, self.here.nodes(self.best))

@@ -114,8 +114,8 @@ class WeightControl:
         self.mesh, self.w0, self.shape = mesh, w0, (*mesh.stages.shape, len(w0))
         self.kinetic = (field.inertia * measure)[..., None]
         self._scale = np.sqrt(self.kinetic)
-        self._theta = _riccati(field, mesh)[..., None]
-        self._flow = LinearFlow(mesh, -self._theta[..., None])
+        self.theta = _riccati(field, mesh)[..., None]
+        self._flow = LinearFlow(mesh, -self.theta[..., None])
 
     def driver(self, unknown: Array) -> Array:
         """w (K, 2, arc)."""
@@ -136,17 +136,17 @@ class WeightControl:
     def transpose(self, by_driver: Array, direction: Array) -> Array:
         """The transpose of `tangent`, plus the Hessian of the effort times a direction."""
         by_v = self.kinetic * self.control(direction)
-        back = self._flow.backward((by_driver - self._theta * by_v)[:, :, None])[0][:, :, 0]
+        back = self._flow.backward((by_driver - self.theta * by_v)[:, :, None])[0][:, :, 0]
         return ((by_v + back) / self._scale).ravel()
 
     def unknown(self, v: Array) -> Array:
         """The unknown whose control v (K, 2, arc) is given."""
-        return (self._scale * (v + self._theta * self.mesh.integrate_to_stages(v))).ravel()
+        return (self._scale * (v + self.theta * self.mesh.integrate_to_stages(v))).ravel()
 
     def _split(self, unknown: Array) -> tuple[Array, Array]:
         u = unknown.reshape(self.shape) / self._scale
         w = self._flow.forward(u[:, :, None])[:, :, 0]
-        return w, u - self._theta * w
+        return w, u - self.theta * w
 
 
 def _riccati(field: NetworkField, mesh: Mesh) -> Array:

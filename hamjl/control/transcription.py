@@ -70,6 +70,10 @@ class Transcription:
         product: Array = self.control.transpose(change, direction)
         return product
 
+    def nodes(self, unknown: Array) -> Array:
+        """States and costates divided by φ at the nodes, (K + 1, state) in the field's layout."""
+        return self.at(unknown).nodes()
+
     def at(self, unknown: Array) -> _Point:
         """States, costates, cost and derivatives of a control; the last one is remembered."""
         if self._visited is None or not np.array_equal(self._visited[0], unknown):

@@ -10,7 +10,7 @@ from hamjl.errors import EngineError, ProblemError
 from hamjl.methods import COUNTERPARTS, JULIA_SOLVERS, PYTHON_SOLVERS
 
 ENGINES = ("auto", "python", "julia")
-SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler", "Collocation"), "julia": (*JULIA_SOLVERS, "Euler")}
+SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler", "Collocation"), "julia": (*JULIA_SOLVERS, "Euler", "Collocation")}
 
 
 def select(name: str, solver: str = "auto") -> Any:

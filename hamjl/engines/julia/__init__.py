@@ -12,6 +12,10 @@ name = "julia"
 
 def run(lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`. The first call in a process starts Julia."""
+    if lowered.method.name == "Collocation":
+        from hamjl.engines.julia.boundary import minimize
+
+        return minimize(lowered, monitor)
     from hamjl.engines.julia.bridge import integrate
 
     return integrate(lowered, monitor)

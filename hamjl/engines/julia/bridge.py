@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
-from hamjl.errors import EngineError
+from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
 from hamjl.lowered import STATUS, LawCode, Lowered, Monitor, NetworkField, Result, SymbolicField
 from hamjl.piecewise import Piecewise
@@ -31,18 +31,15 @@ WORDS = frozenset((
 
 def integrate(lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate the record in slices of `SECONDS`; in between Python is in charge, so Ctrl-C and progress work."""
-    julia = _julia()
+    julia = module()
     run, interrupted = None, False
     try:
-        run = _start(julia, lowered)
-        while julia.advance_b(run, SECONDS):
-            monitor(float(run.reached))
+        with failures():
+            run = _start(julia, lowered)
+            while julia.advance_b(run, SECONDS):
+                monitor(float(run.reached))
     except KeyboardInterrupt:
         interrupted = True
-    except EngineError:
-        raise
-    except Exception as error:  # a Julia exception; the engine has no other way to fail
-        raise EngineError(f"the Julia engine failed ({_reason(error)}): use engine='python' and report this.") from None
     statistics: dict[str, int | float | str] = {}
     if lowered.method.name != "Euler":
         statistics["solver"] = lowered.method.name
@@ -56,8 +53,19 @@ def integrate(lowered: Lowered, monitor: Monitor) -> Result:
     return Result(rows, signs.to_numpy(copy=False)[: int(count)], status, STATUS[status], float(reached), statistics)
 
 
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn a Julia exception, which no user can do anything about, into one sentence."""
+    try:
+        yield
+    except HamjlError:
+        raise
+    except Exception as error:
+        raise EngineError(f"the Julia engine failed ({_reason(error)}): use engine='python' and report this.") from None
+
+
 @lru_cache(maxsize=1)
-def _julia() -> Any:
+def module() -> Any:
     """The Julia module HamJL, started once per process."""
     lack, found = missing(), configured()
     if lack is not None or found is None:
@@ -104,20 +112,20 @@ def _reason(error: BaseException) -> str:
 
 # -- the record, piece by piece ----------------------------------------------------------------------------------------
 def _start(julia: Any, lowered: Lowered) -> Any:
-    method, law = lowered.method, _law(julia, lowered.law)
+    method, signs = lowered.method, law(julia, lowered.law)
     field = lowered.field
-    system = _network(julia, field, law) if isinstance(field, NetworkField) else _symbolic(julia, field, law)
+    system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
     numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
-    initial, times, save = _floats(lowered.initial), _floats(lowered.times), _integers(lowered.save)
+    initial, times, save = floats(lowered.initial), floats(lowered.times), _integers(lowered.save)
     start, stop = map(float, lowered.span)
-    return julia.start(system, law, method.name, *numbers, initial, start, stop, times, save)
+    return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save)
 
 
-def _law(julia: Any, law: LawCode) -> Any:
-    return julia.law(law.costate_sign, law.flip, law.frequency, law.radius, law.hysteresis, law.limit)
+def law(julia: Any, code: LawCode) -> Any:
+    return julia.law(code.costate_sign, code.flip, code.frequency, code.radius, code.hysteresis, code.limit)
 
 
-def _network(julia: Any, field: NetworkField, law: Any) -> Any:
+def network(julia: Any, field: NetworkField, signs: Any) -> Any:
     d = field.inputs
     loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
     signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
@@ -128,43 +136,43 @@ def _network(julia: Any, field: NetworkField, law: Any) -> Any:
         _integers(field.source + 1),
         _integers(field.target + 1),
         _integers(field.outputs + 1),
-        _floats(field.velocity),
-        _tuple(_formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
+        floats(field.velocity),
+        _tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
         _integers(field.activation_of + 1),
         float(field.inertia),
         float(field.loss_scale),
         float(field.regularizer_scale),
         bool(field.softmax),
-        _formula(julia, loss),
-        _formula(julia, field.regularizer.only(["df", "d2f"])),
-        _formula(julia, field.dissipation.only(["rate"])),
+        formula(julia, loss),
+        formula(julia, field.regularizer.only(["df", "d2f"])),
+        formula(julia, field.dissipation.only(["rate"])),
         _tuple(signals),
-        law,
+        signs,
     )
 
 
-def _symbolic(julia: Any, field: SymbolicField, law: Any) -> Any:
+def _symbolic(julia: Any, field: SymbolicField, signs: Any) -> Any:
     n = field.states
     flow = [*(f"h_p_{k}" for k in range(n)), *(f"h_x_{k}" for k in range(n))]
     second = [f"j_{i}_{j}" for i in range(2 * n) for j in range(2 * n)]
     return julia.symbolic(
         n,
-        _formula(julia, field.program.only(flow)),
-        _formula(julia, field.program.only(second)),
-        _formula(julia, field.dissipation.only(["rate"])),
+        formula(julia, field.program.only(flow)),
+        formula(julia, field.program.only(second)),
+        formula(julia, field.dissipation.only(["rate"])),
         _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
-        law,
+        signs,
     )
 
 
 def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
     """A `Piecewise`: its C-order (degree, piece, channel) arrays are Julia's (channel, piece, degree)."""
     flat = (table.poly, table.amplitude, table.omega, table.phase)
-    arrays = [_floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
-    return julia.Table(_floats(table.start), *arrays, _floats(table.stops), _integers(columns))
+    arrays = [floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
+    return julia.Table(floats(table.start), *arrays, floats(table.stops), _integers(columns))
 
 
-def _formula(julia: Any, program: Program) -> Any:
+def formula(julia: Any, program: Program) -> Any:
     program = _renamed(program)
     names, values = [name for name, _ in program.assignments], [text for _, text in program.assignments]
     parts = (list(program.arguments), names, values, [text for _, text in program.results])
@@ -187,7 +195,7 @@ def _renamed(program: Program) -> Program:
     )
 
 
-def _floats(values: Any) -> Any:
+def floats(values: Any) -> Any:
     return _vector("Float64", np.ascontiguousarray(values, dtype=np.float64))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hamjl.dynamics import dynamics_of
+from hamjl.engines.boundary import run_boundary
 from hamjl.engines.python.adaptive import run_adaptive
-from hamjl.engines.python.boundary import run_boundary
 from hamjl.engines.python.euler import run_euler
 from hamjl.lowered import Lowered, Monitor, Result
 

@@ -1,14 +1,19 @@
-"""The boundary-value law: the minimum of G over controls, sampled."""
+"""The boundary-value law: the minimum of G over controls, sampled. Engines differ in how G is computed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from hamjl.control.minimum import Search
+from hamjl.control.transcription import Transcription
 from hamjl.lowered import STATUS, Lowered, Monitor, Result
 
 
-def run_boundary(lowered: Lowered, monitor: Monitor) -> Result:
+def run_boundary(
+    lowered: Lowered, monitor: Monitor, transcribe: Callable[..., Transcription] = Transcription
+) -> Result:
     """Search for the minimum and sample states and costates at ``lowered.times``."""
     method, (start, end) = lowered.method, lowered.span
     search = Search(
@@ -21,6 +26,7 @@ def run_boundary(lowered: Lowered, monitor: Monitor) -> Result:
         max_iterations=method.max_steps,
         guess=lowered.guess,
         look=lambda: monitor(start),
+        transcribe=transcribe,
     )
     found = search.run()
     if found is None:
