@@ -66,7 +66,10 @@ def comparison(ds: xr.Dataset) -> Any:
         axes[0].plot(ds.time, ds.z.isel(law=0, output=0), color="0.35", ls=":", lw=1.6, label="target")
     _finish(axes[0], "first output y" if "y" in ds else "first state x")
     axes[0].set_xlabel("")
-    axes[1].set_yscale("symlog", linthresh=float(np.nanmax(np.abs(ds.cost))) / 1e3 or 1.0)
+    if bool((ds.cost.isel(time=slice(1, None)) <= 0).any()):
+        axes[1].set_yscale("symlog", linthresh=float(np.nanmax(np.abs(ds.cost))) / 1e3 or 1.0)
+    else:
+        axes[1].set_yscale("log")
     _finish(axes[1], "cost G up to t")
     axes[1].get_legend().remove()
     return drawn

@@ -10,6 +10,8 @@ from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
 from hamjl.lowered import STATUS, Lowered, Monitor, Result
 
+Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial values
+
 
 def run_boundary(
     lowered: Lowered, monitor: Monitor, transcribe: Callable[..., Transcription] = Transcription
