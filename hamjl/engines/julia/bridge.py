@@ -172,6 +172,7 @@ def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
     return julia.Table(floats(table.start), *arrays, floats(table.stops), _integers(columns))
 
 
+@lru_cache(maxsize=256)
 def formula(julia: Any, program: Program) -> Any:
     program = _renamed(program)
     names, values = [name for name, _ in program.assignments], [text for _, text in program.assignments]

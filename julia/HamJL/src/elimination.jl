@@ -86,3 +86,21 @@ function solve_transposed!(a::AbstractMatrix, pivots::AbstractVector{Int}, b::Ab
     end
     return b
 end
+
+"C = α A Bᵀ of square matrices."
+function outer!(C, A, B, α)
+    n = size(A, 1)
+    2n > LOOPS && return mul!(C, A, transpose(B), α, 0.0)
+    @inbounds for j in 1:n
+        @simd ivdep for i in 1:n
+            C[i, j] = 0.0
+        end
+        for k in 1:n
+            factor = α * B[j, k]
+            @simd ivdep for i in 1:n
+                C[i, j] += A[i, k] * factor
+            end
+        end
+    end
+    return C
+end

@@ -192,12 +192,11 @@ function rhs!(out, system::Network, y, t, s)
             span = incoming(arcs, i)
             g = velocity[i] * slope[i] * y[op+i]
             @simd ivdep for k in span
-                back[origin(style, arcs, k, first(span))] += y[ow+k] * g
-            end
-            @simd ivdep for k in span
-                bend, _ = regularizer(y[ow+k])
-                q = y[oq+k]
-                out[oq+k] = -sp * (g * v[origin(style, arcs, k, first(span))] + regularizer_scale * bend) - ρ * q
+                j = origin(style, arcs, k, first(span))
+                w, q = y[ow+k], y[oq+k]
+                bend, _ = regularizer(w)
+                back[j] += w * g
+                out[oq+k] = -sp * (g * v[j] + regularizer_scale * bend) - ρ * q
                 out[ow+k] = speed * q
             end
         end
