@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hamjl.errors import ProblemError, RunWarning
+from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue, Law
 from hamjl.laws import law as to_law
 from hamjl.methods import Euler, Method
@@ -53,6 +53,8 @@ def compare(
     ProblemError
         If a law or method does not fit the problem, or two have one label.
     """
+    if not isinstance(laws, Iterable) or isinstance(laws, str | xr.Dataset):
+        raise ProblemError(f"laws to compare must be a list or a mapping, got {shown(laws)}: write [{shown(laws)}].")
     entries = list(laws.items()) if isinstance(laws, Mapping) else [(None, entry) for entry in laws]
     runs: dict[str, xr.Dataset] = {}
     todo: dict[str, tuple[Law, Method]] = {}

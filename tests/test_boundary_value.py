@@ -242,5 +242,7 @@ def test_compare_keeps_what_ended_early():
     found = hj.compare(problem, [(hj.Cauchy(), hj.Adaptive("DOP853", max_steps=10))], times=101)
     assert found.status.values.tolist() == ["success", "max_steps"]
     assert bool(np.isnan(found.cost.sel(law="cauchy")[-1]))
+    with pytest.raises(hj.ProblemError, match="list or a mapping"):
+        hj.compare(problem, "cauchy")
     with pytest.raises(hj.ProblemError, match="different labels"):
         hj.compare(problem, [hj.Cauchy(), "cauchy"])

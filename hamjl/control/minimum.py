@@ -95,6 +95,8 @@ class Search:
         except KeyboardInterrupt:
             interrupted = True
             self.here = self.whole or self.here
+        if not np.isfinite(self.here.cost(self.best)):
+            self.best = np.zeros_like(self.best)
         curve, gradient = self._curve(), self._gradient_norm()
         certificate = float(curve.residual().max())
         status = "interrupted" if interrupted else "success" if certificate <= self.tolerance else "uncertified"
@@ -116,6 +118,8 @@ class Search:
             self._descend(ROUGH * np.sqrt(abs(self.here.cost(self.best))))
             whole.guess = self.here.guess
         self.here, self.whole = whole, None
+        if not np.isfinite(whole.cost(self.best)):  # the way led astray
+            self.best = np.zeros_like(self.best)
 
     def _improve(self) -> bool:
         """Minimise on the present mesh; refine it where the certificate says so. False when there is no more to do."""
@@ -134,17 +138,19 @@ class Search:
         pieces = [
             np.linspace(a, b, k, endpoint=False) for a, b, k in zip(mesh.nodes[:-1], mesh.nodes[1:], parts, strict=True)
         ]
-        self._transfer(Mesh(np.append(np.concatenate(pieces), mesh.nodes[-1])))
-        return True
+        return self._transfer(Mesh(np.append(np.concatenate(pieces), mesh.nodes[-1])))
 
-    def _transfer(self, mesh: Mesh) -> None:
-        """Go on from the same control on another mesh."""
+    def _transfer(self, mesh: Mesh) -> bool:
+        """Go on from the same control on another mesh, if x is found there."""
         curve = self._curve()
         finer = self.transcribe(self.field, mesh, self.initial)
         states = curve.at(mesh.stages.ravel()).reshape(*mesh.stages.shape, -1)
         finer.guess = states[..., : finer.model.states]
-        self.best = finer.control.unknown(finer.model.best_control(states, finer.drive))
-        self.here = finer
+        unknown = finer.control.unknown(finer.model.best_control(states, finer.drive))
+        if not np.isfinite(finer.cost(unknown)):
+            return False
+        self.here, self.best = finer, unknown
+        return True
 
     def _descend(self, goal: float) -> None:
         """Newton's method with a trust region, its steps by truncated conjugate gradients (Steihaug)."""
@@ -159,10 +165,10 @@ class Search:
             self.best = unknown.copy()
             self.iterations += 1
 
-        radius = 3.0 * np.sqrt(abs(here.cost(self.best))) + 1e-3
-        left = self.max_iterations - self.iterations
-        if left <= 0:
+        left, cost = self.max_iterations - self.iterations, here.cost(self.best)
+        if left <= 0 or not np.isfinite(cost):
             return
+        radius = 3.0 * np.sqrt(abs(cost)) + 1e-3
         options = {"gtol": goal, "maxiter": left, "initial_trust_radius": radius, "max_trust_radius": 1e3 * radius}
         with np.errstate(all="ignore"):
             optimize.minimize(
@@ -172,17 +178,21 @@ class Search:
     def _polish(self, goal: float) -> None:
         """Newton steps judged by the gradient alone."""
         here, size = self.here, self._gradient_norm()
+        if size <= goal:
+            return
         operator = LinearOperator((self.best.size,) * 2, matvec=lambda d: here.curvature(self.best, d.ravel()))
         for _ in range(POLISH):
-            if size <= goal:
-                return
             self.look()
             step, _ = cg(operator, -here.gradient(self.best), rtol=1e-3, maxiter=200)
-            tried = here.gradient(self.best + step)
-            if not np.linalg.norm(tried) < size:
+            if not np.isfinite(here.cost(self.best + step)):
                 return
-            self.best, size = self.best + step, float(np.linalg.norm(tried))
+            tried = float(np.linalg.norm(here.gradient(self.best + step)))
+            if not tried < size:
+                return
+            self.best, size = self.best + step, tried
             self.iterations += 1
+            if size <= goal:
+                return
 
     def _gradient_norm(self) -> float:
         return float(np.linalg.norm(self.here.gradient(self.best)))

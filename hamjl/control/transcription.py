@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
 from hamjl.control.network import NetworkModel, WeightControl
 from hamjl.control.symbolic import DirectControl, SymbolicModel
-from hamjl.lowered import NetworkField, SymbolicField
+from hamjl.lowered import BOUND, NetworkField, SymbolicField
 
 Array = NDArray[np.floating]
 
@@ -49,7 +49,7 @@ class Transcription:
         self.drive = self.model.dynamics.drive(mesh.stages)
         self.guess: Array | None = None  # of x at the stages
         self.end: Array | None = None  # φ (p_x, p_w) at the last node; zero by default
-        self._visited: tuple[Array, _Point] | None = None
+        self._visited: list[_Point] = []
 
     def phi(self, t: Array) -> Array:
         """φ(t)."""
@@ -75,13 +75,16 @@ class Transcription:
         return self.at(unknown).nodes()
 
     def at(self, unknown: Array) -> _Point:
-        """States, costates, cost and derivatives of a control; the last one is remembered."""
-        if self._visited is None or not np.array_equal(self._visited[0], unknown):
-            point = _Point(self, unknown)
-            self._visited = unknown.copy(), point
-            if np.isfinite(point.cost):
-                self.guess = point.x
-        return self._visited[1]
+        """States, costates, cost and derivatives of a control; the last two are remembered.
+
+        A search comes back to where it stood when a step is refused.
+        """
+        known = [point for point in self._visited if np.array_equal(point.unknown, unknown)]
+        point = known[0] if known else _Point(self, unknown)
+        self._visited = [point, *(other for other in self._visited if other is not point)][:2]
+        if not known and np.isfinite(point.cost):
+            self.guess = point.x
+        return point
 
     # -- x of the driver ---------------------------------------------------------------------------------------------
     def states(self, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
@@ -148,12 +151,20 @@ class _Point:
             running = of.model.cost(self.x, self.driver, of.drive)
             spent = (of.measure * running + of.control.effort(unknown)).sum(axis=1)
             self.costs = np.concatenate(([0.0], np.cumsum(spent)))  # G from the start up to each node
-        if np.isfinite(self.costs[-1]):
+        if abs(self.costs[-1]) <= BOUND:
             self.cost = float(self.costs[-1])
 
     @cached_property
     def derivatives(self) -> Any:
-        """The model's derivatives at the stages."""
+        """The model's derivatives at the stages.
+
+        Raises
+        ------
+        FloatingPointError
+            Where x was not found.
+        """
+        if not np.isfinite(self.cost):
+            raise FloatingPointError("no x under this control")
         return self.of.model.at(self.x, self.driver, self.of.drive)
 
     @cached_property

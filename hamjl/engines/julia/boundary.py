@@ -10,7 +10,7 @@ from hamjl.control.collocation import Mesh
 from hamjl.control.transcription import Transcription
 from hamjl.engines.boundary import run_boundary
 from hamjl.engines.julia import bridge
-from hamjl.lowered import Floats, LawCode, Lowered, Monitor, NetworkField, Result
+from hamjl.lowered import BOUND, Floats, LawCode, Lowered, Monitor, NetworkField, Result
 
 
 def minimize(lowered: Lowered, monitor: Monitor) -> Result:
@@ -43,7 +43,7 @@ class NativeTranscription(Transcription):
         if julia.forward_b(self._native):
             loss = self.model.dynamics.loss(_array(self._native.x), self.drive)
             cost = float((self.measure * loss).sum() + _array(self._native.costs).sum())
-            self._value = cost if np.isfinite(cost) else np.inf
+            self._value = cost if abs(cost) <= BOUND else np.inf
             self.guess = _array(self._native.x)
         return self._value
 
