@@ -72,7 +72,7 @@ class NetworkDynamics:
         result[..., -1] = self._rate(t)[0]
         return result
 
-    def _slopes(self, t: Array, inside: Array | None) -> Array:
+    def slopes(self, t: Array, inside: Array | None = None) -> Array:
         """Time derivatives of u and z, (…, d + o)."""
         result = np.zeros((*t.shape, self.field.inputs + len(self.field.outputs)))
         for table, columns in self._signals:
@@ -199,6 +199,18 @@ class NetworkDynamics:
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
         return self.activation(self.arcs.forward(w, v))[1] * p
 
+    def local_gradient(self, y: Array, drive: Array) -> Array:
+        """g_i x_j = c_i λ_i x_j (…, arc): what the law in the state `y` takes for ∂(c q L)/∂w_ij."""
+        x, w, _, _ = self.split(y)
+        result = np.empty(w.shape)
+        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
+        self.arcs.outer(self.field.velocity * self.normalized_costate(y, drive), v, result)
+        return result
+
+    def regularizer_slope(self, w: Array) -> Array:
+        """∂V/∂w_ij (…, arc)."""
+        return self._regularizer(w)[0] * np.ones_like(w)
+
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
         at = self.rhs(y, drive, 1.0, np.empty_like(y))
@@ -221,7 +233,7 @@ class NetworkDynamics:
         ``dissipation`` ρ (Λ/φ - H/φ); ``target`` c q ∂L/∂z·z'; ``input`` p_x·∂f/∂u·u'; ``reversal``, the work done
         because the law does not follow the Hamiltonian flow (zero for Cauchy and sign flip). `inside` is as in `drive`.
         """
-        f, drive, slopes = self.field, self.drive(t, inside), self._slopes(t, inside)
+        f, drive, slopes = self.field, self.drive(t, inside), self.slopes(t, inside)
         x, w, p, pw = self.split(y)
         rate = drive[..., -1]
         lagrangian = self.running_cost(y, drive) + self.kinetic(y)
