@@ -1,6 +1,6 @@
 """What torch says: gradients by automatic differentiation, and SGD with momentum. All in double precision.
 
-Torch is imported in these functions only, which run in a process of their own (the fixture `elsewhere`): torch and Julia
+Torch is imported in these functions only, which run in a process of their own (the fixture `elsewhere`): it and Julia
 are not at ease in one.
 """
 
