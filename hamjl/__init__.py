@@ -5,7 +5,7 @@ from importlib.metadata import version as _version
 from hamjl import signals
 from hamjl.accessor import TrajectoryAccessor
 from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
-from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
 from hamjl.methods import Adaptive, Euler, Method
 from hamjl.network import Network
 from hamjl.objective import Objective
@@ -24,6 +24,7 @@ __all__ = [
     "EngineError",
     "Euler",
     "ExpressionError",
+    "HamiltonianLearning",
     "HamjlError",
     "Law",
     "Method",

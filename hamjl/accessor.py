@@ -184,7 +184,7 @@ class TrajectoryAccessor:
         sample is NaN.
         """
         dynamics = self._dynamics
-        residual = self._mismatch(lambda t, y, s, inside: y, self._rhs)
+        residual = self._mismatch(lambda t, y, s, inside: y, self._flow)
         if dynamics.law.limit:
             at_rest = dynamics.equilibrium_residual(self._states, dynamics.drive(self._time), residual)
             residual = np.where(np.isnan(residual), np.nan, at_rest)
@@ -324,6 +324,13 @@ class TrajectoryAccessor:
             residual = observed - (rate(*left) + 4 * rate(*middle) + rate(*right)) / 6
         residual = np.where(whole[:, None], residual, np.nan)
         return np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
+
+    def _flow(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
+        """The increments of the law's own steps by their length, or its right-hand side where it has no steps."""
+        rates, method = self._rhs(t, y, s, inside), self.recipe.method
+        if self._dynamics.law.semi_implicit and isinstance(method, Euler):
+            return self._dynamics.lead(rates, s[:, None], method.step)
+        return rates
 
     def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
         """The law's right-hand side at samples (time, state)."""

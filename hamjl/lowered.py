@@ -74,6 +74,7 @@ class LawCode:
     radius: float = 0.0
     hysteresis: float = 0.0
     limit: bool = False  # x and p_x at their equilibrium: the backprop limit (20)
+    semi_implicit: bool = False  # Euler moves w by the p_w of the end of the step
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ class NetworkDynamics:
             dpw -= rate * pw
         return out
 
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Let w' in `dy` follow from the p_w at the end of a step, in place."""
+        dy[..., self._w] -= s * step / self.field.inertia * dy[..., self._pw]
+        return dy
+
     def loss_gradient(self, x: Array, drive: Array) -> Array:
         """∂L/∂y (…, output), zero where there is no target."""
         y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]

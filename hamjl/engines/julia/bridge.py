@@ -114,7 +114,9 @@ def _start(julia: Any, lowered: Lowered) -> Any:
 
 
 def _law(julia: Any, law: LawCode) -> Any:
-    return julia.law(law.costate_sign, law.flip, law.frequency, law.radius, law.hysteresis, law.limit)
+    return julia.law(
+        law.costate_sign, law.flip, law.frequency, law.radius, law.hysteresis, law.limit, law.semi_implicit
+    )
 
 
 def _network(julia: Any, field: NetworkField, law: Any) -> Any:
