@@ -11,6 +11,7 @@ from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.riccati import riccati
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
 from hamjl.symbolic import SymbolicSystem
@@ -38,6 +39,7 @@ __all__ = [
     "Signal",
     "SymbolicSystem",
     "TrajectoryAccessor",
+    "riccati",
     "run",
     "signals",
     "solve",
