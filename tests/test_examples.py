@@ -42,6 +42,29 @@ def test_digits_are_learnt_on_line_as_by_sgd_with_momentum(tmp_path):
     assert (tmp_path / "digits.png").stat().st_size > 10_000
 
 
+def test_small_control_problems(tmp_path):
+    script = ROOT / "examples" / "control.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "-o", str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "time_reversed: 0.00000 to 10.51249" in done.stdout
+    assert float(done.stdout.split("off the optimum by at most ")[1].split()[0]) < 1e-6
+    assert (tmp_path / "control.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("angle", [3.0, 2.0, -2.5])
+def test_the_pendulum_is_swung_up_by_a_torque_that_could_not_lift_it(angle, engine, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import control
+
+    run, settled = control.swing_up(engine, angle)
+    assert run.attrs["status"] == "success"
+    assert float(abs(run.v).max()) < 0.9  # gravity's torque is 1
+    assert settled < 25.0
+    assert float(np.cos(run.x.sel(state="phi")[-1])) == pytest.approx(1.0, abs=1e-6)
+
+
 def test_a_digit_is_answered_before_it_is_told(monkeypatch):
     """Telling other digits from the tenth on changes no answer up to the tenth, and later ones."""
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
