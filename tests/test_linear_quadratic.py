@@ -84,6 +84,8 @@ def test_backward_costate_is_optimal_control(engine):
         run = hj.solve(system, hj.Cauchy(), tight(engine), times=4001, engine=engine)
         if factor == 1.0:
             assert float(abs(run.p_x[-1, 0])) < 1e-4 * theta * x0
+            last = Q * float(run.x[-1, 0]) ** 2 / 2  # H is constant on the optimum, and the running cost at its end
+            np.testing.assert_allclose(run.hamiltonian, last, rtol=1e-6)
         costs.append(float(run.lagrangian.integrate("time")))
     assert costs[0] == pytest.approx(theta * x0**2 / 2, rel=1e-5)
     assert min(costs[1:]) > costs[0] * 1.0001
