@@ -1,10 +1,11 @@
 """Learn to read digits on-line: the 8x8 digits of scikit-learn, shown one at a time, by costate reversal (18).
 
-Each digit stays for one unit of time, eight steps of Euler. The network first answers, and that answer is scored; then
-it is told for a quarter of the time which digit it was, and in the rest the error flows back. From neuron to neuron a
-signal needs 1/c, one step. There is no replay, no batch and no training loop: the stream is a problem over time, where
-a NaN target means that nothing is supervised. It is integrated a hundred digits at a time, each stretch from where the
-last one ended, only so that the weights on the way need not all be kept.
+Each digit stays for one unit of time, eight steps of Euler. The network first answers, and that answer is scored;
+then it is told for a quarter of the time which digit it was, and in the rest the error flows back. From neuron to
+neuron a signal needs 1/c, one step: that is fast enough for all to settle before the next digit. There is no replay,
+no batch and no training loop: the stream is a problem over time, where a NaN target means that nothing is supervised.
+It is integrated a hundred digits at a time, each stretch from where the last one ended, only so that the weights on
+the way need not all be kept.
 
 Beside it, stochastic gradient descent with momentum on the same stream from the same weights. A digit adds S τ c q ∇L
 to p_w over its S supervised steps; p_w decays by μ = (1 - θ τ)^8 until the next digit, and moves w by p_w/(m c) in the

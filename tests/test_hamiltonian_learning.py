@@ -63,7 +63,7 @@ def test_the_two_forms_differ():
 def test_weight_decay_is_the_regulariser(engine, elsewhere):
     """k V = k |w|²/2 adds k w to the gradient."""
     base = stream()
-    objective = hj.Objective(m=1 / RATE, dissipation=DECAY / STEP, k=0.05, scaled_by_velocity=False)
+    objective = hj.Objective.hamiltonian_learning(DECAY, RATE, STEP, k=0.05)
     problem = hj.Problem(
         base.network, objective, inputs=base.inputs, target=base.target, span=base.span, initial=base.initial, seed=2
     )
