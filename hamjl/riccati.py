@@ -10,7 +10,6 @@ from hamjl.checks import choice, finite, increasing
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats
 
-LONGEST = 5.0  # |flow| times a step, so that both its growing and its shrinking part are kept
 DIRECTIONS = ("time_reversed", "backward", "forward")
 
 
@@ -50,36 +49,48 @@ def riccati(
         raise ProblemError(f"r must be symmetric and have positive eigenvalues, got {r.tolist()}: change it.")
     when = increasing(times, "times")
     choice(direction, DIRECTIONS, "direction")
-    flow = np.block([[a, -b @ np.linalg.solve(r, b.T)], [-q, -a.T]])  # of (x, p)
-    steps, rounding = np.diff(when), 4 * float(np.spacing(np.abs(when).max()))
-    if direction == "backward":
-        values = _carry(-flow, steps[::-1], rounding)[::-1]
-    else:
-        values = _carry(flow if direction == "forward" else -flow, steps, rounding)
+    s = b @ np.linalg.solve(r, b.T)
+    if direction == "time_reversed":
+        values = _carry(a, s, q, when)
+    elif direction == "backward":
+        values = _carry(a, s, q, -when[::-1])[::-1]
+    else:  # -Θ obeys the reversed equation of -a
+        values = -_carry(-a, s, q, when)
+    if not np.isfinite(values).all():
+        raise ProblemError("Θ must stay finite, got infinity: no control reaches some unstable state.")
     attrs = {"long_name": f"Θ of p = Θ x, {direction.replace('_', ' ')} Riccati equation", "units": "cost"}
     coords = {"time": when, "costate": np.arange(n), "state": np.arange(n)}
     return xr.DataArray(values, coords, ("time", "costate", "state"), name="riccati", attrs=attrs)
 
 
-def _carry(flow: Floats, steps: Floats, rounding: float) -> Floats:
-    """Θ = p x⁻¹ from 0 along the linear flow of (x, p), (step + 1, n, n); steps are known up to `rounding`."""
+def _carry(a: Floats, s: Floats, q: Floats, when: Floats) -> Floats:
+    """Θ(t) of Θ' = q + aᵀ Θ + Θ a - Θ s Θ from 0, (time, n, n)."""
+    result = np.zeros((len(when), *a.shape))
+    rounding, taken = 4 * float(np.spacing(np.abs(when).max())), -1.0
+    with np.errstate(all="ignore"):
+        for k, step in enumerate(np.diff(when)):
+            if abs(step - taken) > rounding:
+                taken, (e, g, h) = step, _stride(a, s, q, step)
+            theta = result[k]
+            theta = h + e.T @ theta @ np.linalg.solve(np.eye(len(a)) + g @ theta, e)
+            result[k + 1] = (theta + theta.T) / 2
+    return result
+
+
+def _stride(a: Floats, s: Floats, q: Floats, step: float) -> tuple[Floats, Floats, Floats]:
+    """E, G, H of Θ(t + step) = H + Eᵀ Θ(t) (1 + G Θ(t))⁻¹ E, by doubling a short stride, in which nothing overflows."""
     from scipy.linalg import expm
 
-    n, speed = len(flow) // 2, np.abs(flow).sum(axis=1).max()
-    result = np.zeros((len(steps) + 1, n, n))
-    taken = -1.0
-    for k, step in enumerate(steps):
-        theta = result[k]
-        if abs(step - taken) > rounding:
-            taken, parts = step, 1 + int(speed * step / LONGEST)
-            moved = expm(flow * (step / parts))
-        for _ in range(parts):
-            x = moved[:n, :n] + moved[:n, n:] @ theta
-            p = moved[n:, :n] + moved[n:, n:] @ theta
-            theta = np.linalg.solve(x.T, p.T).T
-            theta = (theta + theta.T) / 2
-        result[k + 1] = theta
-    return result
+    n, one = len(a), np.eye(len(a))
+    flow = np.block([[-a, s], [q, a.T]])  # of (x, p) backward in time
+    doublings = max(0, int(np.ceil(np.log2(max(np.abs(flow).sum(axis=1).max() * step, 1.0)))))
+    short = expm(flow * (step / 2**doublings))
+    e = np.linalg.inv(short[:n, :n])
+    g, h = e @ short[:n, n:], short[n:, :n] @ e
+    for _ in range(doublings):
+        between = np.linalg.solve(one + g @ h, np.hstack((e, g)))
+        e, g, h = e @ between[:, :n], g + e @ between[:, n:] @ e.T, h + e.T @ h @ between[:, :n]
+    return e, g, h
 
 
 def _matrix(values: ArrayLike, name: str) -> Floats:

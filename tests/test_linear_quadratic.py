@@ -32,6 +32,14 @@ def test_reversed_riccati_has_the_closed_form():
     assert float(theta[-1, 0, 0]) == pytest.approx(10.51249, abs=5e-6)
 
 
+def test_any_spacing_of_times_will_do():
+    """One stride of 1e5 times the time constant, or many short ones."""
+    assert float(hj.riccati(1e3, 1.0, 1e6, 1.0, [0.0, 100.0])[-1, 0, 0]) == pytest.approx(1e3 + np.sqrt(2e6), rel=1e-12)
+    a, b, q, r = matrices(3)
+    fine = hj.riccati(a, b, q, r, np.linspace(0, 2, 2001))
+    np.testing.assert_allclose(hj.riccati(a, b, q, r, [0.0, 0.3, 2.0]).values, fine[[0, 300, 2000]], rtol=1e-10)
+
+
 def test_forward_riccati_tends_to_the_unstable_root():
     """θ- = (a - μ)/s, whose closed loop a - s θ- = μ grows."""
     theta = float(hj.riccati(A, 1.0, Q, 1.0, TIMES, "forward")[-1, 0, 0])
@@ -129,6 +137,7 @@ def test_the_causal_policy_costs_little_more_than_the_optimum():
         ({"b": np.ones((1, 1, 1))}, "matrix or a number"),
         ({"times": [1.0, 0.0]}, "increase"),
         ({"direction": "sideways"}, "direction"),
+        ({"a": np.diag([1.0, 2.0]), "b": [[1.0], [0.0]], "q": np.eye(2), "times": [0.0, 500.0]}, "no control reaches"),
     ],
 )
 def test_wrong_matrices_are_refused(given, words):
