@@ -55,7 +55,7 @@ def riccati(
     elif direction == "backward":
         values = _carry(a, s, q, -when[::-1])[::-1]
     else:  # -Θ obeys the reversed equation of -a
-        values = -_carry(-a, s, q, when)
+        values = 0.0 - _carry(-a, s, q, when)
     if not np.isfinite(values).all():
         raise ProblemError("Θ must stay finite, got infinity: no control reaches some unstable state.")
     attrs = {"long_name": f"Θ of p = Θ x, {direction.replace('_', ' ')} Riccati equation", "units": "cost"}
