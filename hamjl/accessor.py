@@ -98,8 +98,8 @@ class TrajectoryAccessor:
         """Backpropagation's gradient of the loss at each time, for the weights of that time, (time, arc).
 
         It is ∂(c q L)/∂w_ij, the gradient of the trajectory's ``loss`` with the neurons at rest, x = σ(a), under the
-        present input: the delta rule (17), on a cyclic graph at the fixed point nearest to the present x. NaN where
-        there is no such fixed point, 0 where there is no target.
+        present input: the delta rule (17), on a cyclic graph at the fixed point that (7) would reach from x. NaN where
+        there is none, 0 where there is no target.
         """
         from hamjl.backprop import instantaneous_gradient
 

@@ -50,7 +50,7 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         assert isinstance(method, Adaptive)
         save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
-    if (code.limit or code.semi_implicit) and isinstance(problem, SymbolicSystem):
+    if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
     return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save)
 

@@ -128,6 +128,6 @@ def test_it_goes_by_steps_and_on_networks():
         hj.solve(stream(), hj.HamiltonianLearning(), "auto")
     system = hj.SymbolicSystem({"x": "v"}, ["v"], "x**2 + v**2", span=(0, 1))
     with pytest.raises(hj.ProblemError, match="HamiltonianLearning is for networks"):
-        hj.solve(system, hj.HamiltonianLearning(), hj.Euler(0.1))
+        hj.solve(system, hj.HamiltonianLearning(local=True), hj.Euler(0.1))
     with pytest.raises(hj.ProblemError, match="local"):
         hj.HamiltonianLearning(local="yes")
