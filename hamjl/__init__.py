@@ -7,12 +7,13 @@ from hamjl.accessor import TrajectoryAccessor
 from hamjl.adjoint import adjoint
 from hamjl.comparison import compare
 from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
-from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
 from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.riccati import riccati
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
 from hamjl.symbolic import SymbolicSystem
@@ -28,6 +29,7 @@ __all__ = [
     "EngineError",
     "Euler",
     "ExpressionError",
+    "HamiltonianLearning",
     "HamjlError",
     "Law",
     "Method",
@@ -43,6 +45,7 @@ __all__ = [
     "TrajectoryAccessor",
     "adjoint",
     "compare",
+    "riccati",
     "run",
     "signals",
     "solve",

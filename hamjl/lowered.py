@@ -81,6 +81,7 @@ class LawCode:
     hysteresis: float = 0.0
     limit: bool = False  # x and p_x at their equilibrium: the backprop limit (20)
     boundary: bool = False
+    semi_implicit: bool = False  # Euler moves w by the p_w of the end of the step
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from hamjl import functions
 from hamjl.checks import count, increasing
 from hamjl.errors import ProblemError
-from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, Law, SignFlip
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
 from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
 from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
@@ -28,6 +28,10 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
     if isinstance(method, Adaptive) and code.flip == "step":
         raise ProblemError(
             "SignFlip(every_step=True) needs a fixed step, got an adaptive method: use Euler, or SignFlip(frequency=…)."
+        )
+    if isinstance(method, Adaptive) and isinstance(law, HamiltonianLearning):
+        raise ProblemError(
+            "HamiltonianLearning goes by steps, got an adaptive method: use Euler (or the law CostateReversal)."
         )
     if isinstance(method, Adaptive) and code.flip == "track" and code.hysteresis == 0:
         raise ProblemError(
@@ -61,8 +65,8 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         assert isinstance(method, Adaptive)
         save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
-    if code.limit and isinstance(problem, SymbolicSystem):
-        raise ProblemError("BackpropLimit is defined for networks, got a SymbolicSystem: use CostateReversal.")
+    if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
+        raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
     return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save, guess)
 
 
@@ -137,6 +141,8 @@ def lower_law(law: Law) -> LawCode:
             return LawCode(costate_sign=-1, limit=True)
         case BoundaryValue():
             return LawCode(boundary=True)
+        case HamiltonianLearning(local=local, instantaneous=instantaneous):
+            return LawCode(costate_sign=-1, limit=instantaneous, semi_implicit=not local)
         case Cauchy():
             return LawCode()
     raise AssertionError(law)

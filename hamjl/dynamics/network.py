@@ -77,7 +77,7 @@ class NetworkDynamics:
         """φ(t)."""
         return self._phi(t)[0] * np.ones_like(t)
 
-    def _slopes(self, t: Array, inside: Array | None) -> Array:
+    def slopes(self, t: Array, inside: Array | None = None) -> Array:
         """Time derivatives of u and z, (…, d + o)."""
         result = np.zeros((*t.shape, self.field.inputs + len(self.field.outputs)))
         for table, columns in self._signals:
@@ -108,6 +108,11 @@ class NetworkDynamics:
             dp -= rate * p
             dpw -= rate * pw
         return out
+
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Let w' in `dy` follow from the p_w at the end of a step, in place."""
+        dy[..., self._w] -= s * step / self.field.inertia * dy[..., self._pw]
+        return dy
 
     def loss_gradient(self, x: Array, drive: Array) -> Array:
         """∂L/∂y (…, output), zero where there is no target."""
@@ -212,6 +217,18 @@ class NetworkDynamics:
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
         return self.activation(self.arcs.forward(w, v))[1] * p
 
+    def local_gradient(self, y: Array, drive: Array) -> Array:
+        """g_i x_j = c_i λ_i x_j (…, arc): what the law in the state `y` takes for ∂(c q L)/∂w_ij."""
+        x, w, _, _ = self.split(y)
+        result = np.empty(w.shape)
+        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
+        self.arcs.outer(self.field.velocity * self.normalized_costate(y, drive), v, result)
+        return result
+
+    def regularizer_slope(self, w: Array) -> Array:
+        """∂V/∂w_ij (…, arc)."""
+        return self._regularizer(w)[0] * np.ones_like(w)
+
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
         at = self.rhs(y, drive, 1.0, np.empty_like(y))
@@ -234,7 +251,7 @@ class NetworkDynamics:
         ``dissipation`` ρ (Λ/φ - H/φ); ``target`` c q ∂L/∂z·z'; ``input`` p_x·∂f/∂u·u'; ``reversal``, the work done
         because the law does not follow the Hamiltonian flow (zero for Cauchy and sign flip). `inside` is as in `drive`.
         """
-        f, drive, slopes = self.field, self.drive(t, inside), self._slopes(t, inside)
+        f, drive, slopes = self.field, self.drive(t, inside), self.slopes(t, inside)
         x, w, p, pw = self.split(y)
         rate = drive[..., -1]
         v = np.concatenate((drive[..., : f.inputs], x), axis=-1)

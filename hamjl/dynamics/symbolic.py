@@ -70,6 +70,10 @@ class SymbolicDynamics:
             out[..., n + k] = -s * self.law.costate_sign * values[n + k] - drive[..., -1] * y[..., n + k]
         return out
 
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Nothing: no state is a weight here."""
+        return dy
+
     def jacobian(self, y: Array, drive: Array, s: float) -> Array:
         n = self.field.states
         matrix = np.array(self._second(*self._arguments(y, drive)), dtype=np.float64).reshape(2 * n, 2 * n)

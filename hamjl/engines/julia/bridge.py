@@ -122,7 +122,9 @@ def _start(julia: Any, lowered: Lowered) -> Any:
 
 
 def law(julia: Any, code: LawCode) -> Any:
-    return julia.law(code.costate_sign, code.flip, code.frequency, code.radius, code.hysteresis, code.limit)
+    return julia.law(
+        code.costate_sign, code.flip, code.frequency, code.radius, code.hysteresis, code.limit, code.semi_implicit
+    )
 
 
 def network(julia: Any, field: NetworkField, signs: Any) -> Any:

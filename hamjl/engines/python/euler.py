@@ -34,6 +34,8 @@ def run_euler(dynamics: Dynamics, lowered: Lowered, monitor: Monitor) -> Result:
                     upcoming = int(lowered.save[recorder.count]) if recorder.count < len(lowered.save) else -1
                 if k < last:
                     dynamics.rhs(y, drive, s, dy)
+                    if law.semi_implicit:
+                        dynamics.lead(dy, s, step)
                     dy *= step
                     y += dy
             check_finite(y)

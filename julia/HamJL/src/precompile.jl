@@ -11,7 +11,7 @@ function workload()
     still = f(("t",), "0")
     cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
     for full in (true, false), limit in (false, true)
-        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
+        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit, false)
         source, target = full ? ([1, 2, 1, 2], [1, 1, 2, 2]) : ([1, 2], [1, 2])
         signals = full ? (cosine(1),) : (cosine(1), cosine(2))
         system = network(

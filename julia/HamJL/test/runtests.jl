@@ -73,6 +73,25 @@ end
         end
     end
 
+    @testset "a semi-implicit Euler step moves w by the new p_w" begin
+        for limit in (false, true)
+            law = HamJL.Law(; costate_sign = -1, limit, semi_implicit = true)
+            network = random_network(Xoshiro(2), 2, 6, 0.5; law, dag = limit)
+            plain = random_network(Xoshiro(2), 2, 6, 0.5; law = HamJL.Law(; costate_sign = -1, limit), dag = limit)
+            system, explicit = limit ? (HamJL.Limit(network), HamJL.Limit(plain)) : (network, plain)
+            y = randn(Xoshiro(3), HamJL.dimension(system))
+            before, expected = copy(y), copy(y)
+            HamJL.euler_step!(expected, explicit, similar(y), 0.3, 0.01, 1.0)
+            HamJL.euler_step!(y, system, similar(y), 0.3, 0.01, 1.0)
+            count = length(network.arcs)
+            ow, oq = limit ? (0, count) : (HamJL.offsets(network)[1], HamJL.offsets(network)[3])
+            w, q = ow+1:ow+count, oq+1:oq+count
+            expected[w] = before[w] - 0.01 / network.inertia * expected[q]
+            @test y ≈ expected rtol = 1e-13
+            @test !(y[w] ≈ before[w] - 0.01 / network.inertia * before[q])
+        end
+    end
+
     @testset "the Jacobian, and its solve with the arcs eliminated" begin
         rng = Xoshiro(3)
         for (d, n, density) in ((0, 4, 1.1), (2, 5, 1.1), (2, 6, 0.5)), s in (1.0, -1.0), sign in (1, -1), softmax in (false, true)
