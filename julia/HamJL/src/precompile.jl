@@ -18,6 +18,17 @@ function workload()
             full ? 0 : 1, 2, source, target, [1], [1.0, 1.0], (σ,), [1, 1], 1.0, 1.0, 1.0, false, tracking, quadratic, still,
             signals, chosen,
         )
+        if !limit
+            functional = transcription(
+                system, f(("w",), "w**2/2", "w", "1"), [0.1, 0.1], ones(4), zeros(4), zeros(full ? 0 : 4), [0.1, 0.1],
+                fill(0.1, length(source)), Float64[],
+            )
+            forward!(functional)
+            gradient!(functional)
+            tangent!(functional)
+            curvature!(functional)
+            node_states(functional)
+        end
         # `auto` is another solver at loose and at tight tolerances
         choices = limit || !full ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
         for (method, rtol) in ("Euler" => 1e-4, choices...)

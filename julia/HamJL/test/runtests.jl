@@ -133,6 +133,56 @@ end
         end
     end
 
+    @testset "elimination in loops and by LAPACK" begin
+        rng = Xoshiro(11)
+        for n in (1, 7, 48, 60)
+            matrix, b = randn(rng, n, n), randn(rng, n)
+            factors, rows = copy(matrix), zeros(Int, n)
+            @test HamJL.factor!(factors, rows)
+            @test matrix * HamJL.solve!(factors, rows, copy(b)) ≈ b
+            @test matrix' * HamJL.solve_transposed!(factors, rows, copy(b)) ≈ b
+            @test HamJL.outer!(similar(matrix), matrix, factors, -2.0) ≈ -2matrix * factors'
+            @test !HamJL.factor!(zeros(n, n), rows)
+        end
+    end
+
+    @testset "the functional G on a mesh: gradient and Hessian" begin
+        rng = Xoshiro(12)
+        huber = f(("w",), "sqrt(1 + w**2)", "w/sqrt(1 + w**2)", "(1 + w**2)**(-3/2)")
+        for (d, n, density) in ((0, 4, 1.1), (2, 5, 0.6), (1, 30, 1.1))
+            network = random_network(rng, d, n, density)
+            steps, arcs = 6, length(network.arcs)
+            h = rand(rng, steps) ./ 3
+            measure, theta, drives = rand(rng, 2steps) .+ 0.1, rand(rng, 2steps), randn(rng, 2d * steps)
+            t = HamJL.transcription(network, huber, h, measure, theta, drives, randn(rng, n), randn(rng, arcs) / n, Float64[])
+            pull = randn(rng, n, 2, steps)  # a loss linear in x
+            function cost(unknown)
+                t.unknown .= unknown
+                @test HamJL.forward!(t)
+                return sum(t.costs) + dot(pull, t.x)
+            end
+            function gradient(unknown)
+                cost(unknown)
+                t.source .= pull
+                HamJL.gradient!(t)
+                return copy(t.result)
+            end
+            unknown, direction, e = randn(rng, arcs, 2, steps), randn(rng, arcs, 2, steps), 1e-5
+            numerical = (cost(unknown + e * direction) - cost(unknown - e * direction)) / 2e
+            @test dot(gradient(unknown), direction) ≈ numerical rtol = 1e-6
+            change = (gradient(unknown + e * direction) - gradient(unknown - e * direction)) / 2e
+            gradient(unknown)
+            t.direction .= direction
+            HamJL.tangent!(t)
+            t.source .= 0
+            HamJL.curvature!(t)
+            @test t.result ≈ change rtol = 1e-6
+            states = HamJL.node_states(t)
+            @test states[1:n+arcs, 1] == [t.x0; t.w0]
+            @test all(iszero, states[n+arcs+1:end, end])
+        end
+    end
+
     @testset "structured, dense and sparse linear algebra give the same trajectory" begin
         rng = Xoshiro(5)
         system = random_network(rng, 2, 6, 0.6)
