@@ -22,6 +22,7 @@ ROWS = 1001  # of the result, at most
 SEGMENT = 4_000_000  # numbers of one segment's weights that are kept at a time
 
 
+@np.errstate(all="ignore")  # what is not finite is found by looking at the cost
 def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.Dataset:
     """Integrate x and w forward under a control and p backward from p(T) = 0.
 

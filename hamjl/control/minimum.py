@@ -170,10 +170,9 @@ class Search:
             return
         radius = 3.0 * np.sqrt(abs(cost)) + 1e-3
         options = {"gtol": goal, "maxiter": left, "initial_trust_radius": radius, "max_trust_radius": 1e3 * radius}
-        with np.errstate(all="ignore"):
-            optimize.minimize(
-                both, self.best, jac=True, hessp=here.curvature, method="trust-ncg", callback=accepted, options=options
-            )
+        optimize.minimize(
+            both, self.best, jac=True, hessp=here.curvature, method="trust-ncg", callback=accepted, options=options
+        )
 
     def _polish(self, goal: float) -> None:
         """Newton steps judged by the gradient alone."""

@@ -142,15 +142,14 @@ class _Point:
     def __init__(self, transcription: Transcription, unknown: Array) -> None:
         of = self.of = transcription
         self.unknown, self.cost = unknown.copy(), np.inf
-        with np.errstate(all="ignore"):
-            self.driver = of.control.driver(unknown)
-            solved = of.states(self.driver) if np.isfinite(self.driver).all() else None
-            if solved is None:
-                return
-            self.x, self.x_nodes, self.flow = solved
-            running = of.model.cost(self.x, self.driver, of.drive)
-            spent = (of.measure * running + of.control.effort(unknown)).sum(axis=1)
-            self.costs = np.concatenate(([0.0], np.cumsum(spent)))  # G from the start up to each node
+        self.driver = of.control.driver(unknown)
+        solved = of.states(self.driver) if np.isfinite(self.driver).all() else None
+        if solved is None:
+            return
+        self.x, self.x_nodes, self.flow = solved
+        running = of.model.cost(self.x, self.driver, of.drive)
+        spent = (of.measure * running + of.control.effort(unknown)).sum(axis=1)
+        self.costs = np.concatenate(([0.0], np.cumsum(spent)))  # G from the start up to each node
         if abs(self.costs[-1]) <= BOUND:
             self.cost = float(self.costs[-1])
 

@@ -30,7 +30,8 @@ def run_boundary(
         look=lambda: monitor(start),
         transcribe=transcribe,
     )
-    found = search.run()
+    with np.errstate(all="ignore"):  # what is not finite is found by looking at the cost
+        found = search.run()
     if found is None:
         nothing = np.empty((0, len(lowered.initial)))
         return Result(nothing, np.empty(0), "diverged", STATUS["diverged"], start, {"solver": method.name})
