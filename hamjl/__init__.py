@@ -11,6 +11,7 @@ from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.session import Session
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
 from hamjl.symbolic import SymbolicSystem
@@ -33,6 +34,7 @@ __all__ = [
     "ProblemError",
     "Recipe",
     "RunWarning",
+    "Session",
     "SignFlip",
     "Signal",
     "SymbolicSystem",

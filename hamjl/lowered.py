@@ -125,6 +125,11 @@ STATUS = {
 }
 
 
+def whole_steps(span: tuple[float, float], step: float) -> int:
+    """How many whole steps of Euler a span holds, up to rounding."""
+    return int(min(np.floor(min((span[1] - span[0]) / step, 1e300) * (1 + 1e-12) + 1e-9), 1e18))
+
+
 Monitor = Callable[[float], None]  # called with the time reached
 State = dict[str, Any]  # numbers, text, arrays and tables of these: all that a run needs to go on where it was
 
@@ -139,7 +144,7 @@ class Run(Protocol):
     reached: float  # time; an adaptive run may be ahead of its goal by part of a step
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
-        """Set the next goal: a time, and the samples up to it. Euler goes to the step counted last in `save`."""
+        """Set the next goal: a time, and the samples up to it."""
 
     def advance(self, seconds: float) -> bool:
         """Integrate for about so many seconds; return whether there is more to do."""

@@ -119,4 +119,3 @@ def lower_law(law: Law) -> LawCode:
         case Cauchy():
             return LawCode()
     raise AssertionError(law)
-

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from hamjl.checks import count, increasing, keys, mapping, number
 from hamjl.errors import ProblemError
-from hamjl.lowered import Floats, Integers
+from hamjl.lowered import Floats, Integers, whole_steps
 from hamjl.methods import Euler, Method
 
 SAMPLES = 1001  # saved times when the user names none
@@ -41,39 +41,47 @@ class Samples:
         return self[:]
 
 
-def sampling(span: tuple[float, float], method: Method, times: Any = None, *, even: bool = False) -> Samples:
-    """The samples of a run over `span`; see `hamjl.solve` for `times`. With `even`, Euler's are an even stride apart."""
+def sampling(
+    span: tuple[float, float], method: Method, times: Any = None, *, even: bool = False, since: float | None = None
+) -> Samples:
+    """The samples of a run over `span`, or of what is left of it from `since` on; see `hamjl.solve` for `times`.
+
+    With `even`, Euler's are an even stride apart.
+    """
     if isinstance(method, Euler):
-        return _steps(span, method.step, times, even)
+        return _steps(span, method.step, times, even, since)
     none = np.zeros(0, dtype=np.int64)
     start, stop = span
+    since = start if since is None else since
     if isinstance(times, Mapping):
         every = _every(times)
-        size = whole_steps(span, every) + 1
-        return Samples(size, lambda k: (np.minimum(start + k * every, stop), none))
+        first = int(np.ceil((since - start) / every * (1 - 1e-12)))
+        size = _whole((start, stop), every) + 1 - first
+        return Samples(max(size, 0), lambda k: (np.minimum(start + (first + k) * every, stop), none))
     if isinstance(times, Sized):
-        values = _listed(span, times)
+        values = _listed((since, stop), times)
         return Samples(len(values), lambda k: (values[k], none))
     size = count(SAMPLES if times is None else times, "times", least=2)
-    pace = (stop - start) / (size - 1)
-    return Samples(size, lambda k: (np.where(k == size - 1, stop, k * pace + start), none))
+    pace = (stop - since) / (size - 1)
+    return Samples(size, lambda k: (np.where(k == size - 1, stop, k * pace + since), none))
 
 
-def whole_steps(span: tuple[float, float], step: float) -> int:
-    """How many whole steps a span holds, up to rounding."""
-    with np.errstate(over="ignore"):
-        whole = np.floor(np.float64(span[1] - span[0]) / step * (1 + 1e-12) + 1e-9)
-    if not 1 <= whole <= MAX_STEPS:
+def _whole(span: tuple[float, float], step: float) -> int:
+    whole = whole_steps(span, step)
+    if whole > MAX_STEPS:
+        raise ProblemError(f"the span must hold at most {MAX_STEPS:g} steps, got more of {step:g}: change the step.")
+    return whole
+
+
+def _steps(span: tuple[float, float], step: float, times: Any, even: bool, since: float | None) -> Samples:
+    start, total = span[0], _whole(span, step)
+    if total < 1 and since is None:
         raise ProblemError(
-            f"the span must hold between 1 and {MAX_STEPS:g} steps, got {whole:g} steps of {step:g}: change the step."
+            f"the span must hold at least one step, got {step:g} from {span[0]:g} to {span[1]:g}: change the step."
         )
-    return int(whole)
-
-
-def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> Samples:
-    start, total = span[0], whole_steps(span, step)
+    done = 0 if since is None else round((since - start) / step)
     if isinstance(times, Sized) and not isinstance(times, Mapping):
-        exact = (_listed(span, times) - start) / step
+        exact = (_listed((start + done * step, span[1]), times) - start) / step
         save = np.rint(exact).astype(np.int64)
         off = np.abs(exact - save) > 1e-6 * np.maximum(1.0, np.abs(exact) * 1e-6)
         if off.any() or save[-1] > total or (np.diff(save) == 0).any():
@@ -88,19 +96,20 @@ def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> Sa
         stride = round(every / step)
         if stride < 1 or abs(every / step - stride) > 1e-6 * stride:
             raise ProblemError(f"with Euler, samples must be whole steps of {step:g} apart, got {every:g}: change it.")
-        last = total - total % stride
+        first, last = -(-done // stride) * stride, total - total % stride
     else:
         samples = count(SAMPLES if times is None else times, "times", least=2)
-        stride = -(-total // (samples - 1))
+        stride = max(-(-(total - done) // (samples - 1)), 1)
+        first, last = done, total
         if even and stride > 1:
             stride += stride % 2  # sample one phase of the flip, else the alternation shows as noise
-        last = total - total % 2 if even and stride > 1 else total
+            first, last = done + done % 2, total - total % 2
 
     def at(k: Integers) -> tuple[Floats, Integers]:
-        save = np.minimum(k * stride, last)
+        save = np.minimum(first + k * stride, last)
         return start + save * step, save
 
-    return Samples(-(-last // stride) + 1, at)
+    return Samples(max(-(-(last - first) // stride) + 1, 0), at)
 
 
 def _every(times: Mapping[str, Any]) -> float:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import xarray as xr
@@ -14,10 +11,10 @@ from hamjl.engines import select
 from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import CostateReversal
 from hamjl.laws import law as to_law
-from hamjl.lowered import Monitor
 from hamjl.lowering import lower
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
+from hamjl.progress import bar as _bar
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble
@@ -85,16 +82,3 @@ def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
     if result.status != "success":
         warnings.warn(f"stopped at t = {result.reached:g}: {result.message}", RunWarning, stacklevel=3)
     return trajectory
-
-
-@contextmanager
-def _bar(span: tuple[float, float], progress: bool) -> Iterator[Monitor]:
-    """A monitor that moves a progress bar, or does nothing."""
-    if not progress or not sys.stderr.isatty():
-        yield lambda t: None
-        return
-    from tqdm import tqdm
-
-    style = "{percentage:3.0f}%|{bar}| {n:.4g} of {total:.4g} time units [{elapsed}<{remaining}]"
-    with tqdm(total=span[1] - span[0], delay=1, bar_format=style, leave=False) as bar:
-        yield lambda t: bar.update(t - span[0] - bar.n) and None

@@ -114,7 +114,12 @@ class AdaptiveRun:
     def export(self) -> State:
         """Time, state and sign, and all that the solver remembers."""
         state: State = {name: getattr(self, name) for name in _PLAIN}
-        state |= {"y": self.y.copy(), "before": self.before.copy(), "guess": self.dynamics.guess.copy(), "counts": dict(self.counts)}
+        state |= {
+            "y": self.y.copy(),
+            "before": self.before.copy(),
+            "guess": self.dynamics.guess.copy(),
+            "counts": dict(self.counts),
+        }
         if self.solver is not None:
             state["solver"] = solvers.export(self.solver)
         return state
@@ -131,7 +136,7 @@ class AdaptiveRun:
 
     # -- one step after the other ------------------------------------------------------------------------------------
     def _move(self) -> None:
-        """Save what is due, then end at the goal or take a step."""
+        """End at the goal, or take a step; between two moves nothing before the present time is due."""
         end, recorder = self.lowered.span[1], self.recorder
         self._save_due()
         if self.reached >= end:
@@ -143,6 +148,7 @@ class AdaptiveRun:
             self.status = "success"
         else:
             self._step()
+            self._save_due()
 
     def _step(self) -> None:
         if self.over:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
-from hamjl.lowered import Floats, Integers, LawCode, Lowered, Result, State
+from hamjl.lowered import Floats, Integers, LawCode, Lowered, Result, State, whole_steps
 
 BLOCK = 1024  # steps whose drives are tabulated at once; blocks begin at multiples of it, wherever a run is taken up
 
@@ -34,8 +34,11 @@ class EulerRun:
         return self.lowered.span[0] + self.k * self.lowered.method.step
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
-        """Set the next goal, the last of the steps in `save`."""
+        """Set the next goal, the last whole step up to `until`."""
         self.recorder = Recorder(len(self.lowered.initial), times, save)
+        self.last = max(
+            whole_steps((self.lowered.span[0], until), self.lowered.method.step), *save[-1:].tolist(), self.k
+        )
         if self.status == "success":
             self.status = "running"
 
@@ -69,8 +72,8 @@ class EulerRun:
     def _steps(self, deadline: float) -> None:
         lowered, recorder, dynamics, y, dy = self.lowered, self.recorder, self.dynamics, self.y, self._dy
         law, step, save = lowered.law, lowered.method.step, recorder.save
-        last = int(save[-1]) if len(save) else self.k
-        while self.k < last or recorder.count < len(save) and save[recorder.count] == last:
+        last = self.last
+        while self.k < last or (recorder.count < len(save) and save[recorder.count] == last):
             first = self.k - self.k % BLOCK
             if first != self._block:
                 self._tabulate(first)
