@@ -14,6 +14,8 @@ from hamjl.recipe import Recipe
 from hamjl.session import Session
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
+from hamjl.store import open_store as open
+from hamjl.store import resume
 from hamjl.symbolic import SymbolicSystem
 
 __version__ = _version("hamjl")
@@ -39,6 +41,8 @@ __all__ = [
     "Signal",
     "SymbolicSystem",
     "TrajectoryAccessor",
+    "open",
+    "resume",
     "run",
     "signals",
     "solve",
