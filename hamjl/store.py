@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -297,11 +298,14 @@ class _Writer:
             if not (self.path / RECORD).is_file():  # else Zarr would make the folders anew
                 raise FileNotFoundError(2, "it is gone")
             self._resize(last)
+            written: list[Path] = []
             for name, array in self.arrays.items():
                 rows, place = _kept(array.metadata.dimension_names[0], first, last)
                 if place.stop > place.start:
                     array[place] = values.get(name, times)[rows]
-                    self._sync(name, place)
+                    written += self._files(name, place)
+            with ThreadPoolExecutor(32) as pool:  # the disk gathers what is asked for at once
+                list(pool.map(sync, written))
             record = self.record | {
                 **{"length": last, "reached": float(result.reached), "status": result.status},
                 **{"message": result.message, "statistics": json.dumps(result.statistics), "state": state},
@@ -312,16 +316,15 @@ class _Writer:
         except OSError as error:
             raise self._lost(error) from None
 
-    def _sync(self, name: str, place: slice) -> None:
-        """Wait until the chunks that hold some rows, and the folders that name them, are on the disk."""
+    def _files(self, name: str, place: slice) -> list[Path]:
+        """The files that hold some rows, and the folders that name them."""
         array, folder = self.arrays[name], self.path / name
-        inner = ["0"] * (array.ndim - 1)
+        inner, files = ["0"] * (array.ndim - 1), [folder / "zarr.json"]
         for k in range(place.start // array.chunks[0], (place.stop - 1) // array.chunks[0] + 1):
             chunk = folder.joinpath("c", str(k), *inner)
             if chunk.exists():  # chunks of nothing but NaN are not written
-                for part in (chunk, *(chunk.parent, folder / "c")[: 1 + bool(inner)]):
-                    sync(part)
-        sync(folder / "zarr.json")
+                files += [chunk, chunk.parent, *([folder / "c"] if inner else [])]
+        return files
 
     def _lost(self, error: Exception) -> ProblemError:
         return ProblemError(

@@ -38,6 +38,7 @@ class AdaptiveRun:
         self.reached = self.entered = self.stop = lowered.span[0]
         self.s = 1.0
         self.solver: Any = None
+        self._within: Any = None  # its interpolant of the step taken last
         self.over = True  # the solver's stretch: at a stop or a flip it ends, and another begins
         self.flipped = False  # the sign changes with the next stretch
         self.status = "running"
@@ -164,7 +165,7 @@ class AdaptiveRun:
         check_finite(solver.y)
         self.counts["steps"] += 1
         flip = self._flip_within(solver) if self.lowered.law.flip == "track" else None
-        self.before = self.y
+        self.before, self._within = self.y, None
         self.y = solver.y.copy() if flip is None else solver.dense_output()(flip)
         self.reached = float(solver.t if flip is None else flip)
         self.flipped = flip is not None
@@ -220,11 +221,12 @@ class AdaptiveRun:
 
     def _save_due(self) -> None:
         """Save the rows due before the present time; a row at a stop belongs to what follows it."""
-        recorder, solver, interpolant = self.recorder, self.solver, None
+        recorder, solver = self.recorder, self.solver
         while recorder.count < len(recorder.times) and recorder.times[recorder.count] < self.reached:
             when = float(recorder.times[recorder.count])
-            interpolant = solver.dense_output() if interpolant is None else interpolant
-            y = interpolant(when) if when != solver.t_old else self.before
+            if self._within is None:
+                self._within = solver.dense_output()
+            y = self._within(when) if when != solver.t_old else self.before
             recorder.add(self.dynamics, y, self.dynamics.drive(when, self._inside(when)), self.s)
 
     def _flip_within(self, solver: Any) -> float | None:
