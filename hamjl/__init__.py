@@ -16,6 +16,7 @@ from hamjl.signals import Signal
 from hamjl.solving import run, solve
 from hamjl.store import open_store as open
 from hamjl.store import resume
+from hamjl.sweep import sweep
 from hamjl.symbolic import SymbolicSystem
 
 __version__ = _version("hamjl")
@@ -46,4 +47,5 @@ __all__ = [
     "run",
     "signals",
     "solve",
+    "sweep",
 ]

@@ -140,8 +140,13 @@ class Run(Protocol):
     Its first goal is the end of the span and the samples of the `Lowered` record.
     """
 
-    status: str  # "running", and when it stands still a key of STATUS: "success" at the goal
-    reached: float  # time; an adaptive run may be ahead of its goal by part of a step
+    @property
+    def status(self) -> str:
+        """``"running"``, and when it stands still a key of STATUS: ``"success"`` at the goal."""
+
+    @property
+    def reached(self) -> float:
+        """Present time; an adaptive run may be ahead of its goal by part of a step."""
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
         """Set the next goal: a time, and the samples up to it."""

@@ -36,7 +36,7 @@ class Samples:
         """Times and steps of all samples, refused where they would fill the memory."""
         if self.size > MAX_SAMPLES:
             raise ProblemError(
-                f"a run in memory must have at most {MAX_SAMPLES:g} samples, got {self.size:g}: save fewer, or to a store."
+                f"a run in memory has at most {MAX_SAMPLES:g} samples, got {self.size:g}: save fewer, or use a store."
             )
         return self[:]
 

@@ -96,7 +96,7 @@ class AdaptiveRun:
     def result(self) -> Result:
         """The samples since the last `aim`."""
         counts = self.counts + self._solver_counts()
-        statistics = {"solver": self.name, **{name: counts[name] for name in self.counts}}
+        statistics: dict[str, int | float | str] = {"solver": self.name, **{name: counts[name] for name in self.counts}}
         return self.recorder.result(self.status, self.reached, statistics)
 
     def feed(self, lowered: Lowered) -> None:
