@@ -41,7 +41,7 @@ RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.nc", "run/lock"
 
 @dataclass(frozen=True)
 class Layout:
-    """How a trajectory is stored: samples per chunk, every how many samples a variable is kept, and which as float32."""
+    """Samples per chunk, variables of which only every k-th sample is stored, and those in single precision."""
 
     chunk: int
     thin: dict[str, int]

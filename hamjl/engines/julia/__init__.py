@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from hamjl.engines.julia.configuration import missing, ready, remedy, setup, status
-from hamjl.lowered import Lowered, Monitor, Result
+from hamjl.engines.running import integrate
+from hamjl.lowered import Lowered, Monitor, Result, Run, State
 
-__all__ = ["missing", "name", "ready", "remedy", "run", "setup", "status"]
+__all__ = ["missing", "name", "ready", "remedy", "run", "setup", "start", "status"]
 
 name = "julia"
 
 
-def run(lowered: Lowered, monitor: Monitor) -> Result:
-    """Integrate the record; see `hamjl.lowered.Engine`. The first call in a process starts Julia."""
-    from hamjl.engines.julia.bridge import integrate
+def start(lowered: Lowered, state: State | None = None) -> Run:
+    """A run under way; see `hamjl.lowered.Engine`. The first call in a process starts Julia."""
+    from hamjl.engines.julia import bridge
 
-    return integrate(lowered, monitor)
+    return bridge.start(lowered, state)
+
+
+def run(lowered: Lowered, monitor: Monitor) -> Result:
+    """Integrate the record; see `hamjl.lowered.Engine`."""
+    return integrate(lambda: start(lowered), lowered, monitor)

@@ -27,6 +27,7 @@ include("limit.jl")
 include("recorder.jl")
 include("euler.jl")
 include("adaptive.jl")
+include("state.jl")
 include("bridge.jl")
 include("precompile.jl")
 
