@@ -29,7 +29,7 @@ def go(steps, **options):
                   save_every=every * step, **options)
 go(10 * every)  # imports, Julia, compilation
 began = time.perf_counter()
-go(steps, **({} if store == "-" else {"store": store, "chunk": 1000, "thin": {"w": 10, "p_w": 10}}))
+go(steps, **({} if store == "-" else {"store": store, "chunk": 2000, "thin": {"w": 10, "p_w": 10}}))
 seconds = time.perf_counter() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps([peak, seconds]))
@@ -50,14 +50,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=["python", "julia"])
     parser.add_argument(
-        "--steps", type=int, default=10_000, help="steps of the embedded engine over T; Julia does 100 times as many"
+        "--steps", type=int, default=20_000, help="steps of the embedded engine over T; Julia does 100 times as many"
     )
     options = parser.parse_args()
     if "julia" in options.engines:
         print(contest.versions())
     print(f"{'engine':>8} {'steps':>12} {'samples':>8} {'store':>6} {'peak MB':>8} {'seconds':>8} {'steps/s':>10}")
     for engine in options.engines:
-        steps, every = (options.steps, 5) if engine == "python" else (100 * options.steps, 500)
+        steps, every = (options.steps, 10) if engine == "python" else (100 * options.steps, 500)
         for factor, stored in ((1, True), (100, True), (100, False)):
             peak, seconds = child(engine, factor * steps, every, stored)
             row = f"{engine:>8} {factor * steps:12d} {factor * steps // every:8d} {'yes' if stored else 'no':>6}"

@@ -237,8 +237,13 @@ class _Writer:
         self._truncate()
         run = self.engine.start(self.lowered, self.record["state"])
         size, chunk, end = len(self.samples), self.layout.chunk, self.lowered.span[1]
-        with reporting(self.lowered.span, progress, log) as report, stoppable() as asked:
-            first, status = self.record["length"], "running"
+        first, status, committing = self.record["length"], "running", None
+        with (
+            reporting(self.lowered.span, progress, log) as report,
+            stoppable() as asked,
+            ThreadPoolExecutor(1) as behind,  # a chunk is written while the next one is integrated
+            ThreadPoolExecutor(16) as self.pool,
+        ):
             while status == "running":
                 last = min((first // chunk + 1) * chunk, size)
                 times, save = self.samples[first:last]
@@ -256,8 +261,12 @@ class _Writer:
                         f"{result.message}, got none at the start: use CostateReversal with a finite velocity."
                     )
                 result = replace(result, status=status, message=STATUS.get(status, ""))
-                self._commit(first, times[: len(result.states)], result, run.export())
-                first = self.record["length"]
+                if committing is not None:
+                    committing.result()
+                committing = behind.submit(self._commit, first, times[: len(result.states)], result, run.export())
+                first += len(result.states)
+            if committing is not None:
+                committing.result()
             report.write(run.reached, None, status=status)
         if status != "success":
             stopped = f"stopped at t = {result.reached:g}: {result.message}"
@@ -285,6 +294,8 @@ class _Writer:
             raise self._lost(error) from None
 
     def _resize(self, length: int) -> None:
+        """Make room for so many samples; what is beyond is deleted."""
+        self.room = length
         for array in self.arrays.values():
             rows = -(-length // _every(array.metadata.dimension_names[0]))
             if array.shape[0] != rows:
@@ -297,15 +308,15 @@ class _Writer:
         try:
             if not (self.path / RECORD).is_file():  # else Zarr would make the folders anew
                 raise FileNotFoundError(2, "it is gone")
-            self._resize(last)
+            if last > self.room or result.status != "running":
+                self._resize(last if result.status != "running" else min(2 * last, len(self.samples)))
             written: list[Path] = []
             for name, array in self.arrays.items():
                 rows, place = _kept(array.metadata.dimension_names[0], first, last)
                 if place.stop > place.start:
                     array[place] = values.get(name, times)[rows]
                     written += self._files(name, place)
-            with ThreadPoolExecutor(32) as pool:  # the disk gathers what is asked for at once
-                list(pool.map(sync, written))
+            list(self.pool.map(sync, written))  # at once: the disk gathers them
             record = self.record | {
                 **{"length": last, "reached": float(result.reached), "status": result.status},
                 **{"message": result.message, "statistics": json.dumps(result.statistics), "state": state},
