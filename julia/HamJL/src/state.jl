@@ -43,6 +43,7 @@ fill_in(io, x::Fixed, depth) = x
 
 function write_out(io, x::T, depth) where {T}
     depth > DEEP && throw(Mismatch())
+    write(io, mark(T))
     if pointed(T)
         return nothing
     elseif isbitstype(T)
@@ -67,6 +68,7 @@ end
 "The value that was written where `x` is now: `x` itself, with its arrays and fields filled, or another number."
 function fill_in(io, x::T, depth) where {T}
     depth > DEEP && throw(Mismatch())
+    read(io, UInt8) == mark(T) || throw(Mismatch())
     if pointed(T)
         return x
     elseif isbitstype(T)
@@ -99,6 +101,9 @@ function fill_in(io, x::T, depth) where {T}
     end
     return x
 end
+
+"Tells a number from nothing where a field may be either."
+mark(T) = hash(String(nameof(T))) % UInt8
 
 "Whether values of the type hold addresses, which mean nothing in another process."
 pointed(T) = T <: Ptr || (isbitstype(T) && any(pointed, fieldtypes(T)))
