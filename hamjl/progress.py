@@ -17,6 +17,7 @@ from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Monitor
 
 LOG_SECONDS = 10.0  # between two lines of a log
+BAR_SECONDS = 0.2
 _STYLE = "{percentage:3.0f}%|{bar}| t = {n:.6g} of {total:.6g} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
@@ -35,7 +36,7 @@ def reporting(span: tuple[float, float], show: bool, log: str | Path | None = No
         if show and sys.stderr.isatty():
             from tqdm import tqdm
 
-            bar = tqdm(total=span[1] - span[0], delay=1, bar_format=_STYLE, unit=" per second", leave=False)
+            bar = tqdm(total=span[1] - span[0], delay=1, bar_format=_STYLE, unit=" units", miniters=0, leave=False)
             report.bar = stack.enter_context(bar)
         if log is not None:
             try:
@@ -49,27 +50,31 @@ class Report:
     """Tells bar and log of the time reached; the loss is asked for only when it is shown."""
 
     def __init__(self, span: tuple[float, float]) -> None:
-        self.span, self.bar, self.log = span, None, None  # type: tuple[float, float], Any, Any
-        self.began, self.first, self.last = time.monotonic(), None, -float("inf")  # type: float, float | None, float
+        self.span = span
+        self.bar: Any = None
+        self.log: Any = None
+        self._began = time.monotonic()
+        self._first: float | None = None  # time reached at the first call
+        self._shown = self._logged = -float("inf")
 
     def __call__(self, t: float, loss: Callable[[], float | None] | None = None) -> None:
-        self.first = t if self.first is None else self.first
+        self._first = t if self._first is None else self._first
         now = time.monotonic()
-        if self.log is not None and now - self.last >= LOG_SECONDS:
-            self.last = now
+        if self.log is not None and now - self._logged >= LOG_SECONDS:
+            self._logged = now
             self.write(t, loss)
-        if self.bar is not None:
-            if loss is not None and now - self.bar.last_print_t >= 0:
-                value = loss()
-                self.bar.set_postfix_str("" if value is None else f"loss {value:.3g}", refresh=False)
+        if self.bar is not None and now - self._shown >= BAR_SECONDS:
+            self._shown = now
+            value = None if loss is None else loss()
+            self.bar.set_postfix_str("" if value is None else f"loss {value:.3g}", refresh=False)
             self.bar.update(min(t, self.span[1]) - self.span[0] - self.bar.n)
 
     def write(self, t: float, loss: Callable[[], float | None] | None = None, **more: Any) -> None:
         """Append a line to the log, if there is one."""
         if self.log is None:
             return
-        seconds = time.monotonic() - self.began
-        rate = (t - (self.first if self.first is not None else t)) / seconds if seconds > 0 else 0.0
+        seconds = time.monotonic() - self._began
+        rate = (t - (t if self._first is None else self._first)) / seconds if seconds > 0 else 0.0
         line = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "t": t,

@@ -285,3 +285,17 @@ def test_what_is_no_store(tmp_path):
         hj.open(tmp_path)
     with pytest.raises(hj.ProblemError, match="go with a store"):
         hj.run(problem(), chunk=10)
+
+
+def test_a_bar_says_rate_time_and_loss(monkeypatch, capsys):
+    from hamjl.progress import reporting
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with reporting((0.0, 20.0), True) as report:
+        for k in range(15):
+            time.sleep(0.1)
+            report(0.5 * k, lambda: 0.125)
+    shown = capsys.readouterr().err
+    assert "loss 0.125" in shown
+    assert "units/s" in shown
+    assert "of 20" in shown

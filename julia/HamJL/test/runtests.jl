@@ -132,8 +132,8 @@ end
         for flip in ("none", "periodic", "track"), method in ("Euler", HamJL.METHODS...)
             law = HamJL.law(-1, flip, 0.7, 4.0, 0.1, false)
             fresh() = HamJL.network(
-                1, 3, [1, 2, 3, 4], [1, 2, 3, 1], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false, QUARTIC, WELL,
-                f(("t",), "0.3"), [cosine(1), cosine(2)], law,
+                1, 3, [1, 4, 2, 3], [1, 1, 2, 3], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false,
+                QUARTIC, WELL, f(("t",), "0.3"), [cosine(1), cosine(2)], law,
             )
             initial = 0.5 * randn(Xoshiro(7), HamJL.dimension(fresh()))
             begun() = HamJL.start(fresh(), law, method, 1e-3, 1e-8, 1e-10, 100_000, initial, 0.0, 4.0, Float64[], Int[])
