@@ -51,10 +51,10 @@ def parts(neurons: int) -> tuple[np.ndarray, ...]:
     return state["x"], state["w"].reshape(square), state["p_x"], state["p_w"].reshape(square)
 
 
-def numba_loop(neurons: int) -> Loop:
+def numba_loop(neurons: int, fast: bool) -> Loop:
     import numba
 
-    @numba.njit(fastmath=True)
+    @numba.njit(fastmath=fast)
     def run(x, w, p, pw, steps):
         n = len(x)
         sigma, back = np.empty(n), np.empty(n)
@@ -113,7 +113,8 @@ def jax_loop(neurons: int) -> Loop:
 def contestants(neurons: int, peers: list[str]) -> dict[str, Loop]:
     loops = {"julia": engine_loop("julia", neurons)}
     if "numba" in peers:
-        loops["numba"] = numba_loop(neurons)
+        loops["numba"] = numba_loop(neurons, fast=False)
+        loops["numba fast"] = numba_loop(neurons, fast=True)  # may reorder sums, and takes no NaN
     if "jax" in peers:
         loops["jax"] = jax_loop(neurons)
     return loops | {"embedded": engine_loop("python", neurons)}

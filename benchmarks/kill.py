@@ -26,8 +26,8 @@ from hamjl.lowering import lower_run
 recipe = hj.open(sys.argv[1]).hamjl.recipe
 lower_run(recipe.problem, recipe.law, recipe.method)
 if recipe.engine == "julia":
-    from hamjl.engines.julia.bridge import _julia
-    _julia()
+    from hamjl.engines.julia.bridge import module
+    module()
 print("go", flush=True)
 hj.resume(sys.argv[1], progress=False)
 """

@@ -4,13 +4,16 @@ from importlib.metadata import version as _version
 
 from hamjl import signals
 from hamjl.accessor import TrajectoryAccessor
+from hamjl.adjoint import adjoint
+from hamjl.comparison import compare
 from hamjl.errors import EngineError, ExpressionError, HamjlError, ProblemError, RunWarning
-from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
-from hamjl.methods import Adaptive, Euler, Method
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
+from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.riccati import riccati
 from hamjl.session import Session
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
@@ -23,11 +26,14 @@ __version__ = _version("hamjl")
 __all__ = [
     "Adaptive",
     "BackpropLimit",
+    "BoundaryValue",
     "Cauchy",
+    "Collocation",
     "CostateReversal",
     "EngineError",
     "Euler",
     "ExpressionError",
+    "HamiltonianLearning",
     "HamjlError",
     "Law",
     "Method",
@@ -42,8 +48,11 @@ __all__ = [
     "Signal",
     "SymbolicSystem",
     "TrajectoryAccessor",
+    "adjoint",
+    "compare",
     "open",
     "resume",
+    "riccati",
     "run",
     "signals",
     "solve",

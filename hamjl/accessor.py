@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from hamjl.dynamics import FullDynamics
+    from hamjl.dynamics.network import NetworkDynamics
 
 
 @xr.register_dataset_accessor("hamjl")
@@ -87,14 +89,47 @@ class TrajectoryAccessor:
 
     def normalized_costate(self) -> xr.DataArray:
         """λ_i = σ'(a_i) p_x^i/φ, equation (15), (time, neuron): the error signal that backpropagation calls delta."""
-        from hamjl.dynamics.network import NetworkDynamics
-
-        self._network_problem  # noqa: B018  (refuses other problems)
-        dynamics, y = self._dynamics, self._states
-        assert isinstance(dynamics, NetworkDynamics)
-        values = dynamics.normalized_costate(y, dynamics.drive(self._ds.time.values))
+        dynamics = self._network_dynamics
+        values = dynamics.normalized_costate(self._states, dynamics.drive(self._ds.time.values))
         attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
         return xr.DataArray(values, dims=("time", "neuron"), coords=self._ds.p_x.coords, name="lambda", attrs=attrs)
+
+    def backprop_gradient(self) -> xr.DataArray:
+        """Backpropagation's gradient of the loss at each time, for the weights of that time, (time, arc).
+
+        It is ∂(c q L)/∂w_ij, the gradient of the trajectory's ``loss`` with the neurons at rest, x = σ(a), under the
+        present input: the delta rule (17), on a cyclic graph at the fixed point that (7) would reach from x. NaN where
+        there is none, 0 where there is no target.
+        """
+        from hamjl.backprop import instantaneous_gradient
+
+        dynamics = self._network_dynamics
+        values = instantaneous_gradient(dynamics.field, self._states, dynamics.drive(self._ds.time.values))
+        attrs = {"long_name": "gradient of the loss by backpropagation", "units": "cost/time"}
+        return self._ds.w.copy(data=values).rename("backprop_gradient").assign_attrs(attrs)
+
+    def local_gradient(self) -> xr.DataArray:
+        """g_i x_j = c_i λ_i x_j, (time, arc): the local term that stands for `backprop_gradient` in (14) and (18)."""
+        dynamics = self._network_dynamics
+        values = dynamics.local_gradient(self._states, dynamics.drive(self._ds.time.values))
+        attrs = {"long_name": "local gradient g_i x_j", "units": "cost/time"}
+        return self._ds.w.copy(data=values).rename("local_gradient").assign_attrs(attrs)
+
+    def alignment(self) -> xr.Dataset:
+        """How near `local_gradient` is to `backprop_gradient`, at each time.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``cosine`` and ``relative_error`` (time,) over all arcs; on a DAG also ``layer_cosine`` and
+            ``layer_relative_error`` (time, layer) over the arcs into the neurons of a layer, which is the length of the
+            longest path to them. NaN where the loss has no gradient.
+        """
+        from hamjl.backprop import alignment
+
+        ours, theirs = self.local_gradient(), self.backprop_gradient()
+        result = alignment(self._network_dynamics.field, ours.values, theirs.values)
+        return result.assign_coords(time=self._ds.time)
 
     def tracking_error(self, start: float | None = None) -> xr.DataArray:
         """Root mean square of y - z over the samples from `start` (by default the second half), (output,)."""
@@ -107,6 +142,24 @@ class TrajectoryAccessor:
         part = self._ds.sel(time=slice(start, None))
         error = np.sqrt(((part.y - part.z) ** 2).mean("time"))
         return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
+
+    def cost(self) -> xr.DataArray:
+        """The functional G (8) from the start up to each sample, (time,): the integral of Λ.
+
+        By Simpson's rule along the cubic between samples, of the fourth order in their distance; by the trapezoidal
+        rule where the method is Euler, whose samples are no curve.
+        """
+        dynamics = self._dynamics
+        left, right, middle, _ = self._intervals()
+        ends = [
+            dynamics.lagrangian(part[1], dynamics.drive(part[0], part[3])) * dynamics.phi(part[0])
+            for part in (left, middle, right)
+        ]
+        weights = (0.5, 0.0, 0.5) if isinstance(self.recipe.method, Euler) else (1 / 6, 4 / 6, 1 / 6)
+        steps = np.diff(self._time) * sum(w * e for w, e in zip(weights, ends, strict=True))
+        values = np.concatenate(([0.0], np.cumsum(steps)))
+        attrs = {"long_name": "cost G up to each time", "units": "cost"}
+        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "cost", attrs)
 
     def energy_balance(self) -> xr.Dataset:
         """Compare the change of H/φ between samples with its formula dH/dt = ∂H/∂t.
@@ -148,26 +201,45 @@ class TrajectoryAccessor:
         only where every step is saved. For the backprop limit x and p_x get the residual of their equilibrium. The last
         sample is NaN.
         """
-        dynamics, h = self._dynamics, np.diff(self._time)[:, None]
-        left, right, middle, whole = self._intervals()
-        method = self.recipe.method
-
-        slope = (right[1] - left[1]) / h
-        if isinstance(method, Euler):
-            whole = np.abs(h[:, 0] / method.step - 1) < 1e-6
-            residual = slope - self._rhs(*left)
-        else:
-            residual = slope - (self._rhs(*left) + 4 * self._rhs(*middle) + self._rhs(*right)) / 6
+        dynamics = self._dynamics
+        residual = self._mismatch(lambda t, y, s, inside: y, self._flow)
         if dynamics.law.limit:
-            residual = dynamics.equilibrium_residual(left[1], dynamics.drive(left[0]), residual)
-        residual = np.where(whole[:, None], residual, np.nan)
-        padded = np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
+            at_rest = dynamics.equilibrium_residual(self._states, dynamics.drive(self._time), residual)
+            residual = np.where(np.isnan(residual), np.nan, at_rest)
         fields = {}
-        for name, values in zip(dynamics.parts, dynamics.split(padded), strict=True):
+        for name, values in zip(dynamics.parts, dynamics.split(residual), strict=True):
             units = f"{self._ds[name].attrs.get('units', '1')}/time"
             fields[name] = self._ds[name].copy(data=values)
             fields[name].attrs = {"long_name": f"residual of {name}'", "units": units}
         return xr.Dataset(fields)
+
+    def second_order_residual(self) -> xr.Dataset:
+        """How far w' and λ of the samples are from the law's second-order form: (16), or (19) for reversed costates.
+
+        ``w`` (time, arc) is the residual of w'', ``lambda`` (time, neuron) that of λ' (absent for the backprop limit,
+        where (17) holds instead). Formed like those of `residual`: with an adaptive method of the fourth order in the
+        sampling interval (the second for the backprop limit, whose x has no rate to interpolate by); with Euler and
+        every step saved, of the first in the step.
+        """
+        from hamjl import second_order
+
+        dynamics = self._network_dynamics
+
+        def quantities(t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
+            return second_order.quantities(dynamics, y, dynamics.drive(t, inside), s[:, None])
+
+        def rates(t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
+            slopes = dynamics.slopes(t, inside)
+            return second_order.rates(dynamics, y, dynamics.drive(t, inside), slopes, s[:, None])
+
+        residual = self._mismatch(quantities, rates)
+        arcs = self._ds.sizes["arc"]
+        result = xr.Dataset({"w": self._ds.w.copy(data=residual[:, :arcs])})
+        result.w.attrs = {"long_name": "residual of w''", "units": "1/time²"}
+        if not dynamics.law.limit:
+            result["lambda"] = self._ds.p_x.copy(data=residual[:, arcs:])
+            result["lambda"].attrs = {"long_name": "residual of λ'", "units": "cost/time"}
+        return result
 
     # -- plots -------------------------------------------------------------------------------------------------------
     def plot_tracking(self, ax: Axes | None = None) -> Axes:
@@ -210,6 +282,14 @@ class TrajectoryAccessor:
         return problem
 
     @property
+    def _network_dynamics(self) -> NetworkDynamics:
+        from hamjl.dynamics.network import NetworkDynamics
+
+        self._network_problem  # noqa: B018  (refuses other problems)
+        assert isinstance(self._dynamics, NetworkDynamics)
+        return self._dynamics
+
+    @property
     def _time(self) -> Floats:
         time: Floats = self._ds.time.values
         if len(time) < 2:
@@ -245,6 +325,30 @@ class TrajectoryAccessor:
         elif law.flip != "none":
             whole &= s[1:] == s[:-1]
         return left, right, (middle, between, s[:-1], middle), whole
+
+    def _mismatch(self, quantity: Callable[..., Floats], rate: Callable[..., Floats]) -> Floats:
+        """Observed minus given rate of change of a quantity of the samples, both functions of `_intervals`' tuples.
+
+        (time, …), at the left ends; NaN at the last sample and where an interval is not whole.
+        """
+        h = np.diff(self._time)[:, None]
+        left, right, middle, whole = self._intervals()
+        method = self.recipe.method
+        observed = (quantity(*right) - quantity(*left)) / h
+        if isinstance(method, Euler):
+            whole = np.abs(h[:, 0] / method.step - 1) < 1e-6
+            residual = observed - rate(*left)
+        else:
+            residual = observed - (rate(*left) + 4 * rate(*middle) + rate(*right)) / 6
+        residual = np.where(whole[:, None], residual, np.nan)
+        return np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
+
+    def _flow(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
+        """The increments of the law's own steps by their length, or its right-hand side where it has no steps."""
+        rates, method = self._rhs(t, y, s, inside), self.recipe.method
+        if self._dynamics.law.semi_implicit and isinstance(method, Euler):
+            return self._dynamics.lead(rates, s[:, None], method.step)
+        return rates
 
     def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
         """The law's right-hand side at samples (time, state)."""

@@ -13,6 +13,7 @@ import click
 from hamjl import errors
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4")
+BACKPROP = "backprop-limit"
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
 
 
@@ -42,18 +43,22 @@ _engine = click.option("--engine", default=None, help="auto, python or julia.")
 
 
 @main.command()
-@click.argument("figure", type=click.Choice([*FIGURES, "all"]))
+@click.argument("figure", type=click.Choice([*FIGURES, BACKPROP, "all"]))
 @click.option("-o", "--output", default="figures", show_default=True, help="Folder for NetCDF, PNG and text files.")
 @_engine
 def reproduce(figure: str, output: str, engine: str | None) -> None:
-    """Reproduce the figures of Betti and Gori's paper."""
-    from hamjl.experiments import reproduce as make
+    """Reproduce the figures of Betti and Gori's paper, and its limit of backpropagation as a sweep over velocities."""
+    from hamjl import convergence, experiments
 
     if Path(output).exists() and not Path(output).is_dir():
         raise errors.ProblemError(f"the output must be a folder, got the file {errors.shown(output)}: name a folder.")
-    for name in FIGURES if figure == "all" else (figure,):
+    chosen = engine or "auto"
+    for name in (*FIGURES, BACKPROP) if figure == "all" else (figure,):
         try:
-            written = make(name, output, engine or "auto")
+            if name == BACKPROP:
+                written = convergence.reproduce(output, chosen)
+            else:
+                written = experiments.reproduce(name, output, chosen)
         except OSError as error:
             raise errors.ProblemError(
                 f"the output folder must be writable, got {errors.shown(output)} ({error.strerror})."

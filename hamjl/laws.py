@@ -68,6 +68,14 @@ class SignFlip(Law):
 
 
 @dataclass(frozen=True)
+class BoundaryValue(Law):
+    """Theorem 1: (12) with x(0), w(0) given and p(T) = 0, which the minimiser of G satisfies.
+
+    Not causal: the reference that causal laws are judged by. Solved by `Collocation`.
+    """
+
+
+@dataclass(frozen=True)
 class BackpropLimit(Law):
     """(20), the limit c → ∞ of costate reversal: x = σ(a) at every instant, delta rule, w'' = -(φ'/φ) w' - ….
 
@@ -75,11 +83,37 @@ class BackpropLimit(Law):
     """
 
 
+@dataclass(frozen=True)
+class HamiltonianLearning(Law):
+    """Hamiltonian Learning (arXiv 2409.12038): (18) in discrete time, by `Euler` with step δ only.
+
+    At each step ``p ← (1 - θ) p + δ ∂H/∂(x, w)`` and ``w ← w - δ β p_w``, with the decay ``θ = ρ δ``, ρ = φ'/φ, and the
+    rate ``β = 1/(m c)`` of the objective; `Objective.hamiltonian_learning` takes θ and β.
+
+    Parameters
+    ----------
+    local : bool
+        w moves by the p_w from before the step, which is costate reversal by explicit Euler; else by the new p_w.
+    instantaneous : bool
+        Neurons are at rest at every step, x = σ(a), as in `BackpropLimit`. Then the form that is not local is SGD with
+        momentum 1 - θ and learning rate δ²β, one sample a step, and the local one takes each gradient a step late.
+    """
+
+    local: bool = False
+    instantaneous: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("local", "instantaneous"):
+            object.__setattr__(self, name, flag(getattr(self, name), name))
+
+
 _LAWS: dict[str, type[Law]] = {
+    "boundary_value": BoundaryValue,
     "cauchy": Cauchy,
     "costate_reversal": CostateReversal,
     "sign_flip": SignFlip,
     "backprop_limit": BackpropLimit,
+    "hamiltonian_learning": HamiltonianLearning,
 }
 _NAMES = {cls: name for name, cls in _LAWS.items()}
 

@@ -54,19 +54,25 @@ class SymbolicField:
 
     ``program`` takes (x, p, signals, t) and gives, for h = H/φ at the optimal control: ``h``, ``cost``, ``v_k``,
     ``h_p_k``, ``h_x_k``, ``h_u_k`` (by the signals), ``h_t``, and ``j_i_k``, the derivative of (h_p, -h_x) by (x, p).
-    Each table of ``signals`` has one channel.
+    ``control`` takes (x, p, v, signals, t) and gives ``cost``, ``f_k``, ``cost_x_k``, ``cost_v_k``, ``f_x_i_j``,
+    ``f_v_i_j`` and the second derivatives ``h_xx_i_j``, ``h_xv_i_j``, ``h_vv_i_j`` of cost + p·f: what is needed before
+    the control is eliminated. Each table of ``signals`` has one channel.
     """
 
     states: int
     controls: int
     program: Program
+    control: Program
     dissipation: Program
     signals: tuple[Piecewise, ...]
 
 
 @dataclass(frozen=True)
 class LawCode:
-    """Signs of the law: x' and w' carry ``s``, p' carries ``costate_sign * s``, where s(t) = ±1 follows ``flip``."""
+    """Signs of the law: x' and w' carry ``s``, p' carries ``costate_sign * s``, where s(t) = ±1 follows ``flip``.
+
+    With ``boundary``, p vanishes at the end of the span instead of being given at its start.
+    """
 
     costate_sign: int = 1
     flip: str = "none"  # none | step | periodic | track
@@ -74,17 +80,21 @@ class LawCode:
     radius: float = 0.0
     hysteresis: float = 0.0
     limit: bool = False  # x and p_x at their equilibrium: the backprop limit (20)
+    boundary: bool = False
+    semi_implicit: bool = False  # Euler moves w by the p_w of the end of the step
 
 
 @dataclass(frozen=True)
 class MethodCode:
-    """Solver name with tolerances, or ``"Euler"`` with its step."""
+    """Solver name with tolerances, ``"Euler"`` with its step, or ``"Collocation"`` with its mesh."""
 
     name: str
     step: float = 0.0
     rtol: float = 0.0
     atol: float = 0.0
     max_steps: int = 0
+    nodes: int = 0
+    max_nodes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +102,7 @@ class Lowered:
     """A run: field, law, method, initial state, and when to save (with Euler, ``save`` counts steps).
 
     Nothing beyond the end of the span is looked at, so that is how far the data reach.
+    ``guess`` is a control (times, (time, control)) that a boundary-value law starts from.
     """
 
     field: NetworkField | SymbolicField
@@ -101,6 +112,7 @@ class Lowered:
     span: tuple[float, float]
     times: Floats
     save: Integers
+    guess: tuple[Floats, Floats] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +133,7 @@ STATUS = {
     "max_steps": "the step limit was reached: raise max_steps, loosen rtol or use a stiff solver",
     "step_too_small": "the solver could not meet the tolerances: loosen them or use a stiff solver such as BDF",
     "no_fixed_point": "x = σ(a) has no reachable solution: the backprop limit needs a DAG or a contracting cycle",
+    "uncertified": "this is the best found, short of the tolerance: raise max_nodes or max_iterations, or start nearer",
     "interrupted": "the run was interrupted",
 }
 

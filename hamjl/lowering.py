@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from hamjl import functions
 from hamjl.errors import ProblemError
-from hamjl.laws import BackpropLimit, Cauchy, CostateReversal, Law, SignFlip
-from hamjl.lowered import LawCode, Lowered, MethodCode, NetworkField, SymbolicField
-from hamjl.methods import Adaptive, Euler, Method
+from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
+from hamjl.lowered import Floats, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
+from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
 from hamjl.sampling import Samples, sampling
 from hamjl.symbolic import SymbolicSystem
@@ -38,28 +39,58 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
         raise ProblemError(
             "SignFlip(every_step=True) needs a fixed step, got an adaptive method: use Euler, or SignFlip(frequency=…)."
         )
+    if isinstance(method, Adaptive) and isinstance(law, HamiltonianLearning):
+        raise ProblemError(
+            "HamiltonianLearning goes by steps, got an adaptive method: use Euler (or the law CostateReversal)."
+        )
     if isinstance(method, Adaptive) and code.flip == "track" and code.hysteresis == 0:
         raise ProblemError(
             "SignFlip(radius=…) needs hysteresis > 0 with an adaptive method, got 0: s would chatter for ever on the "
             "ball's surface."
         )
+    if code.boundary != isinstance(method, Collocation):
+        given = f"{type(law).__name__} and {type(method).__name__}"
+        raise ProblemError(f"BoundaryValue and Collocation need each other, got {given}: leave the method out.")
     length = problem.span[1] - problem.span[0]
     if isinstance(method, Adaptive) and code.flip == "periodic" and 2 * code.frequency * length > MAX_FLIPS:
         raise ProblemError(
             f"an adaptive method restarts at each flip, at most {MAX_FLIPS:g} times, got frequency {code.frequency:g} "
             f"over {length:g}: lower it or use Euler."
         )
-    if isinstance(method, Euler):
+    guess = None
+    if isinstance(method, Collocation):
+        solver = MethodCode(
+            "Collocation",
+            rtol=method.tolerance,
+            max_steps=method.max_iterations,
+            nodes=method.nodes,
+            max_nodes=method.max_nodes,
+        )
+        guess = None if method.start is None else control_values(problem, method.start, "start")
+    elif isinstance(method, Euler):
         solver = MethodCode("Euler", step=method.step)
     else:
         assert isinstance(method, Adaptive)
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
-    if code.limit and isinstance(problem, SymbolicSystem):
-        raise ProblemError("BackpropLimit is defined for networks, got a SymbolicSystem: use CostateReversal.")
+    if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
+        raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
     none = np.zeros(0)
-    return Lowered(
-        lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64)
-    )
+    record = (lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64))
+    return Lowered(*record, guess)
+
+
+def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
+    """Times (k,) and values (k, arc or control) of a control, in the problem's own order."""
+    dim, names = ("control", problem.controls) if isinstance(problem, SymbolicSystem) else ("arc", problem.network.arcs)
+    if dim not in given.dims or given.sizes[dim] != len(names):
+        raise ProblemError(
+            f"{what} must be a control of this problem's {len(names)} {dim}s, got {dict(given.sizes)}: give another."
+        )
+    if dim in given.indexes:
+        if sorted(map(str, given.indexes[dim])) != sorted(names):
+            raise ProblemError(f"{what} must have this problem's {dim}s by name, got others: rename them.")
+        given = given.sel({dim: list(names)})
+    return given["time"].values.astype(np.float64), given.values
 
 
 def lower_field(problem: Problem | SymbolicSystem) -> NetworkField | SymbolicField:
@@ -72,6 +103,7 @@ def _lower_system(system: SymbolicSystem) -> SymbolicField:
         states=len(system.states),
         controls=len(system.controls),
         program=system.program,
+        control=system.control_program,
         dissipation=functions.dissipation_program(system.dissipation),
         signals=tuple(signal.table for signal in system.signals.values()),
     )
@@ -116,6 +148,10 @@ def lower_law(law: Law) -> LawCode:
             return LawCode(costate_sign=-1)
         case BackpropLimit():
             return LawCode(costate_sign=-1, limit=True)
+        case BoundaryValue():
+            return LawCode(boundary=True)
+        case HamiltonianLearning(local=local, instantaneous=instantaneous):
+            return LawCode(costate_sign=-1, limit=instantaneous, semi_implicit=not local)
         case Cauchy():
             return LawCode()
     raise AssertionError(law)

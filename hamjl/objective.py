@@ -75,6 +75,30 @@ class Objective:
             scaled_by_velocity=False,
         )
 
+    @classmethod
+    def hamiltonian_learning(
+        cls,
+        decay: float,
+        rate: float,
+        step: float,
+        *,
+        loss: str = "squared_error",
+        loss_weight: float = 1.0,
+        k: float = 0.0,
+    ) -> Objective:
+        """The objective under which Euler with this `step` δ has the decay θ = ρ δ per step and the rate β = 1/m.
+
+        The costs have no factor c; see `HamiltonianLearning`. `k` is then weight decay.
+        """
+        return cls(
+            loss=loss,
+            loss_weight=loss_weight,
+            k=k,
+            m=1.0 / number(rate, "rate", positive=True),
+            dissipation=number(decay, "decay", nonnegative=True) / number(step, "step", positive=True),
+            scaled_by_velocity=False,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form read by `from_dict`."""
         return asdict(self)

@@ -48,6 +48,33 @@ def energies(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def comparison(ds: xr.Dataset) -> Any:
+    """What `hamjl.compare` returns: the first output under each law above, the costs up to each time below."""
+    import matplotlib.pyplot as plt
+
+    _need(ds, "cost", "regret")
+    drawn, axes = plt.subplots(2, figsize=(7.2, 5.4), layout="constrained", sharex=True)
+    value = next((ds[name] for name in ("y", "x") if name in ds), None)
+    styles = ("-", (0, (6, 2)), (0, (2, 1.5)), "-.")
+    for k, law in enumerate(ds.law.values):
+        line = {"color": COLOURS[k % len(COLOURS)], "ls": styles[k % len(styles)], "lw": 1.4, "label": str(law)}
+        one = ds.sel(law=law)
+        if value is not None:
+            axes[0].plot(ds.time, value.sel(law=law).isel({value.dims[-1]: 0}), **line)
+        axes[1].plot(ds.time, one.cost, **line)
+    if "z" in ds:
+        axes[0].plot(ds.time, ds.z.isel(law=0, output=0), color="0.35", ls=":", lw=1.6, label="target")
+    _finish(axes[0], "first output y" if "y" in ds else "first state x")
+    axes[0].set_xlabel("")
+    if bool((ds.cost.isel(time=slice(1, None)) <= 0).any()):
+        axes[1].set_yscale("symlog", linthresh=float(np.nanmax(np.abs(ds.cost))) / 1e3 or 1.0)
+    else:
+        axes[1].set_yscale("log")
+    _finish(axes[1], "cost G up to t")
+    axes[1].get_legend().remove()
+    return drawn
+
+
 def weights(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Weights over time: a line for each arc, or bands of percentiles where there are more than sixty."""
     ax = _axes(ax)

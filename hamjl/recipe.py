@@ -18,9 +18,9 @@ import xarray as xr
 
 from hamjl.checks import choice, keys, mapping
 from hamjl.errors import ProblemError, shown
-from hamjl.laws import CostateReversal, Law
+from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
-from hamjl.methods import Adaptive, Method
+from hamjl.methods import Adaptive, Collocation, Method
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.storage import check_writable, read_netcdf, write_whole
@@ -45,6 +45,8 @@ class Recipe:
             raise ProblemError(f"a recipe needs a Problem or SymbolicSystem, got {shown(self.problem)}: build one.")
         object.__setattr__(self, "law", to_law(self.law))
         object.__setattr__(self, "method", to_method(self.method))
+        if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
+            object.__setattr__(self, "method", Collocation())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form, with arrays as leaves."""

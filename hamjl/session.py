@@ -15,7 +15,7 @@ from hamjl import trajectory
 from hamjl.checks import number
 from hamjl.engines import running, select
 from hamjl.errors import ProblemError, RunWarning, shown
-from hamjl.laws import CostateReversal
+from hamjl.laws import BoundaryValue, CostateReversal
 from hamjl.lowered import Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
 from hamjl.methods import Euler
@@ -55,6 +55,10 @@ class Session:
         self._begin(recipe, recipe.problem.span[0], None)
 
     def _begin(self, recipe: Recipe, start: float, saved: Mapping[str, Any] | None) -> None:
+        if isinstance(recipe.law, BoundaryValue):
+            raise ProblemError(
+                "a session goes forward in time, got BoundaryValue, which needs it all: use hj.solve."
+            )
         self._recipe, self._start = recipe, start
         lowered = lower_run(recipe.problem, recipe.law, recipe.method)
         self._lowered = replace(lowered, span=(start, self._limit))

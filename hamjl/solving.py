@@ -39,7 +39,7 @@ def solve(
     ----------
     problem : Problem or SymbolicSystem
     law : Law or str, optional
-        `Cauchy`, `CostateReversal` (the default), `SignFlip` or `BackpropLimit`.
+        `Cauchy`, `CostateReversal` (the default), `SignFlip`, `BackpropLimit` or `HamiltonianLearning`.
     method : Method or str
         `Euler(step)`, `Adaptive(name, rtol, atol)` or a solver's name.
     times : int, array of float or mapping, optional

@@ -27,6 +27,7 @@ from hamjl import trajectory
 from hamjl.checks import choice, count, mapping
 from hamjl.engines import running, select
 from hamjl.errors import EngineError, ProblemError, RunWarning, shown
+from hamjl.laws import BoundaryValue
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
 from hamjl.progress import reporting, stoppable
@@ -80,6 +81,8 @@ def create(
     """Lay out a new store: all of it appears at once, with no samples yet."""
     zarr = _zarr()
     path = Path(path)
+    if isinstance(recipe.law, BoundaryValue):
+        raise ProblemError("a stored run goes forward in time, got BoundaryValue, which needs all of it: use no store.")
     if path.exists():
         raise ProblemError(f"a new store must not exist yet, got {shown(str(path))}: resume it, or name another one.")
     if not path.parent.is_dir():

@@ -122,16 +122,7 @@ class SymbolicSystem:
         """h = H/φ at the optimal control and its derivatives, as one program of (x, p, signals, t)."""
         import sympy
 
-        def symbol(name: str) -> sympy.Symbol:
-            return sympy.Symbol(name, real=True)
-
-        values = {symbol(name): sympy.Float(value, 17) for name, value in self.parameters.items()}
-        x = [symbol(name) for name in self.states]
-        p = [symbol(f"p_{name}") for name in self.states]
-        v = [symbol(name) for name in self.controls]
-        u = [symbol(name) for name in self.signals]
-        f = [to_sympy(text).subs(values) for text in self.states.values()]
-        cost = to_sympy(self.cost).subs(values)
+        (x, p, v, u, t), f, cost = self._symbols()
         h = cost + sum(a * b for a, b in zip(p, f, strict=True))
         hessian = sympy.hessian(h, v)
         if hessian.free_symbols or not all(pivot.is_positive for pivot in _leading_minors(hessian)):
@@ -149,12 +140,48 @@ class SymbolicSystem:
             **{f"h_x_{k}": h.diff(c) for k, c in enumerate(x)},
             **{f"j_{i}_{j}": g.diff(c) for i, g in enumerate(gradient) for j, c in enumerate([*x, *p])},
             **{f"h_u_{k}": h.diff(c) for k, c in enumerate(u)},
-            "h_t": h.diff(symbol("t")),
+            "h_t": h.diff(t),
             "h": h,
             "cost": cost.subs(best),
             **{f"v_{k}": best[c] for k, c in enumerate(v)},
         }
-        return emit([str(c) for c in (*x, *p, *u, symbol("t"))], results, "the system")
+        return emit([str(c) for c in (*x, *p, *u, t)], results, "the system")
+
+    @cached_property
+    def control_program(self) -> Program:
+        """f, the cost and their derivatives before the control is eliminated, of (x, p, v, signals, t)."""
+        (x, p, v, u, t), f, cost = self._symbols()
+        h = cost + sum(a * b for a, b in zip(p, f, strict=True))
+        results = {
+            "cost": cost,
+            **{f"f_{k}": part for k, part in enumerate(f)},
+            **{f"cost_{name}_{k}": cost.diff(c) for name, by in (("x", x), ("v", v)) for k, c in enumerate(by)},
+            **{
+                f"f_{name}_{i}_{j}": part.diff(c)
+                for name, by in (("x", x), ("v", v))
+                for i, part in enumerate(f)
+                for j, c in enumerate(by)
+            },
+            **{
+                f"h_{name}_{i}_{j}": h.diff(a).diff(b)
+                for name, rows, columns in (("xx", x, x), ("xv", x, v), ("vv", v, v))
+                for i, a in enumerate(rows)
+                for j, b in enumerate(columns)
+            },
+        }
+        return emit([str(c) for c in (*x, *p, *v, *u, t)], results, "the system")
+
+    def _symbols(self) -> tuple[Any, list[Any], Any]:
+        """Symbols of (x, p, v, signals, t), and f and the cost with numbers for the parameters."""
+        import sympy
+
+        def symbol(name: str) -> sympy.Symbol:
+            return sympy.Symbol(name, real=True)
+
+        values = {symbol(name): sympy.Float(value, 17) for name, value in self.parameters.items()}
+        names = (self.states, [f"p_{name}" for name in self.states], self.controls, self.signals)
+        symbols = (*([symbol(name) for name in part] for part in names), symbol("t"))
+        return symbols, [to_sympy(f).subs(values) for f in self.states.values()], to_sympy(self.cost).subs(values)
 
     def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> SymbolicSystem:
         """The system whose sampled signals go on with more data; see `hamjl.Session.feed`."""

@@ -142,7 +142,7 @@ def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Re
         "p_w": p_w,
         "loss": dynamics.loss(result.states, drive),
         "sign": result.signs,
-        "lagrangian": dynamics.running_cost(result.states, drive) + dynamics.kinetic(result.states),
+        "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }
 
@@ -158,6 +158,6 @@ def _derive_system(lowered: Lowered, time: Floats, result: Result) -> dict[str, 
         "p_x": p_x,
         "v": dynamics.controls(result.states, drive),
         "sign": result.signs,
-        "lagrangian": dynamics.running_cost(result.states, drive),
+        "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }

@@ -1,7 +1,11 @@
 """Problems shared by the tests."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
+from multiprocessing import get_context
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -40,6 +44,15 @@ def julia(monkeypatch) -> str:
 def engine(request) -> str:
     """Every engine that is here: the facts of the theory hold on each."""
     return request.getfixturevalue("julia") if request.param == "julia" else request.param
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[Callable[..., Any]]:
+    """Call a function of `autodiff` in a process of its own."""
+    if find_spec("torch") is None:
+        pytest.skip("what this is compared with comes with torch, the extra of that name")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield lambda function, *args, **options: pool.submit(function, *args, **options).result()
 
 
 def tight(engine: str) -> hj.Adaptive:

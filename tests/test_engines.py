@@ -24,6 +24,7 @@ from hamjl import (
     CostateReversal,
     EngineError,
     Euler,
+    HamiltonianLearning,
     Network,
     Objective,
     Problem,
@@ -48,7 +49,11 @@ LAWS = {
     "every step": SignFlip(every_step=True),
     "track": SignFlip(radius=3.0, hysteresis=0.5),
     "limit": BackpropLimit(),
+    "hamiltonian learning": HamiltonianLearning(),
+    "local hamiltonian learning": HamiltonianLearning(local=True),
+    "instantaneous hamiltonian learning": HamiltonianLearning(instantaneous=True),
 }
+STEPPED = [name for name, law in LAWS.items() if law == SignFlip(every_step=True) or type(law) is HamiltonianLearning]
 
 
 def random_problem(seed: int) -> Problem:
@@ -133,7 +138,7 @@ def test_euler_agrees_with_the_reference_over_a_thousand_steps(engine, law, seed
 
 
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)
-@pytest.mark.parametrize("law", [name for name in LAWS if name != "every step"])
+@pytest.mark.parametrize("law", [name for name in LAWS if name not in STEPPED])
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("solver", ["Vern9", "auto"])
 def test_adaptive_solvers_agree_with_the_reference(engine, law, seed, solver):

@@ -39,6 +39,63 @@ def test_a_live_stream_gives_the_trajectory_of_one_call(tmp_path):
     assert (tmp_path / "live_stream.png").stat().st_size > 10_000
 
 
+def test_digits_are_learnt_on_line_as_by_sgd_with_momentum(tmp_path):
+    """At reduced size on the embedded engine: 600 digits, each shown once."""
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    command = [sys.executable, str(ROOT / "examples" / "digits.py"), "-o", str(tmp_path)]
+    command += ["--train", "600", "--passes", "1", "--engine", "python"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result = xr.load_dataset(tmp_path / "digits.nc")
+    ours, theirs = (result.sel(rule=rule) for rule in ("costate reversal", "SGD with momentum"))
+    assert float(ours.heldout[-1]) > 0.85
+    assert float(ours.heldout[-1]) == pytest.approx(float(theirs.heldout[-1]), abs=0.02)
+    assert float((ours.right == theirs.right).mean()) > 0.97
+    assert (tmp_path / "digits.png").stat().st_size > 10_000
+
+
+def test_small_control_problems(tmp_path):
+    script = ROOT / "examples" / "control.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "-o", str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "time_reversed: 0.00000 to 10.51249" in done.stdout
+    assert float(done.stdout.split("off the optimum by at most ")[1].split()[0]) < 1e-6
+    assert (tmp_path / "control.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("angle", [3.0, 2.0, -2.5])
+def test_the_pendulum_is_swung_up_by_a_torque_that_could_not_lift_it(angle, engine, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import control
+
+    run, settled = control.swing_up(engine, angle)
+    assert run.attrs["status"] == "success"
+    assert float(abs(run.v).max()) < 0.9  # gravity's torque is 1
+    assert settled < 25.0
+    assert float(np.cos(run.x.sel(state="phi")[-1])) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_digit_is_answered_before_it_is_told(monkeypatch):
+    """Telling other digits from the tenth on changes no answer up to the tenth, and later ones."""
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import digits
+
+    import hamjl as hj
+
+    seen, told, *_ = digits.data(20)
+    net = digits.network()
+    answers = []
+    for labels in (told, np.where(np.arange(20) < 10, told, (told + 1) % 10)):
+        problem = digits.stretch(net, 0, seen, labels, {"w": digits.initial_weights(net)})
+        times = np.arange(20) + digits.ANSWER * digits.STEP
+        answers.append(hj.solve(problem, method=hj.Euler(digits.STEP), times=times).y.values)
+    np.testing.assert_array_equal(answers[0][:11], answers[1][:11])
+    assert abs(answers[0][11] - answers[1][11]).max() > 1e-3
+
+
 def test_a_forecast_uses_no_value_of_its_own_year():
     """Changing what is shown from some year on changes no earlier answer, nor that year's: it is a forecast."""
     pytest.importorskip("statsmodels", reason="the sunspot series comes with statsmodels")

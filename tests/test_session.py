@@ -179,6 +179,8 @@ def test_what_a_session_refuses(tmp_path):
         hj.Session(problem(u[:9], z[:9], "cubic"), method=hj.Euler(0.01)).feed(inputs=u[9:])
     with pytest.raises(hj.ProblemError, match="only a sampled signal"):
         hj.Session(random_problem(3)).feed(inputs={"u0": z})
+    with pytest.raises(hj.ProblemError, match="forward in time"):
+        hj.Session(random_problem(3), hj.BoundaryValue())
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(hj.ProblemError, match="checkpoint"):
         hj.Session.restore(tmp_path / "no.json")

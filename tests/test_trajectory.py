@@ -80,6 +80,7 @@ def recipes() -> dict[str, hj.Recipe]:
         "data": hj.Recipe(data, hj.CostateReversal(), hj.Adaptive("LSODA"), times=[0.0, 0.5, 2.0]),
         "analytic": hj.Recipe(analytic, hj.SignFlip(every_step=True), hj.Euler(0.01), times=30),
         "cyclic": hj.Recipe(cyclic, hj.SignFlip(radius=3.0), hj.Adaptive("RK45", rtol=1e-5), times=5),
+        "stepped": hj.Recipe(data, hj.HamiltonianLearning(instantaneous=True), hj.Euler(0.01), times=20),
         "system": hj.Recipe(system, hj.Cauchy(), hj.Adaptive("DOP853")),
     }
 

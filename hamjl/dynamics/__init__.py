@@ -42,6 +42,9 @@ class Dynamics(Protocol):
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
         """Write the time derivative of `y` to `out` and return it; `s` is the sign s(t)."""
 
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Let w' in `dy` follow from the costates at the end of a step: the semi-implicit Euler method."""
+
     def jacobian(self, y: Array, drive: Array, s: float) -> Any:
         """∂(rhs)/∂y of one state: a sparse matrix, or an array where it is full."""
 
@@ -54,6 +57,12 @@ class FullDynamics(Dynamics, Protocol):
 
     def split(self, y: Array) -> tuple[Array, ...]:
         """Views of a state by the names in `parts`."""
+
+    def phi(self, t: Array) -> Array:
+        """φ (…)."""
+
+    def lagrangian(self, y: Array, drive: Array) -> Array:
+        """Λ/φ, the integrand of G, (…)."""
 
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ, (…)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +48,12 @@ class LimitDynamics:
         _, dw, _, dpw = self.inner.split(self.inner.rhs(full, drive, s, np.empty_like(full)))
         np.concatenate((dw, dpw), out=out)
         return out
+
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Let w' in `dy` follow from the p_w at the end of a step, in place."""
+        dw, dpw = np.split(dy, 2)
+        dw -= s * step / self.field.inertia * dpw
+        return dy
 
     def jacobian(self, y: Array, drive: Array, s: float) -> Array:
         """∂(rhs)/∂y, dense: the Schur complement of (18)'s Jacobian after x and p_x are eliminated."""

@@ -39,6 +39,7 @@ class NetworkDynamics:
         self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
         self._regularizer = compile_program(field.regularizer, ["df"])
         self._rate = compile_program(field.dissipation, ["rate"])
+        self._phi = compile_program(field.dissipation, ["f"])
         self._dissipative = field.dissipation.only(["rate"]).results != (("rate", "0"),)
         after = field.inputs
         self._signals = [*field.input_signals, *((table, after + columns) for table, columns in field.target_signals)]
@@ -73,7 +74,11 @@ class NetworkDynamics:
         result[..., -1] = self._rate(t)[0]
         return result
 
-    def _slopes(self, t: Array, inside: Array | None) -> Array:
+    def phi(self, t: Array) -> Array:
+        """φ(t)."""
+        return self._phi(t)[0] * np.ones_like(t)
+
+    def slopes(self, t: Array, inside: Array | None = None) -> Array:
         """Time derivatives of u and z, (…, d + o)."""
         result = np.zeros((*t.shape, self.field.inputs + len(self.field.outputs)))
         for table, columns in self._signals:
@@ -104,6 +109,11 @@ class NetworkDynamics:
             dp -= rate * p
             dpw -= rate * pw
         return out
+
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Let w' in `dy` follow from the p_w at the end of a step, in place."""
+        dy[..., self._w] -= s * step / self.field.inertia * dy[..., self._pw]
+        return dy
 
     def loss_gradient(self, x: Array, drive: Array) -> Array:
         """∂L/∂y (…, output), zero where there is no target."""
@@ -164,11 +174,15 @@ class NetworkDynamics:
 
     def _loss_hessian(self, x: Array, drive: Array) -> Array:
         """∂²L/∂y² (output, output)."""
-        y, z = x[self.field.outputs], drive[self.field.inputs : -1]
+        return self.loss_curvature(x, drive, np.eye(len(self.field.outputs)))
+
+    def loss_curvature(self, x: Array, drive: Array, dy: Array) -> Array:
+        """∂²L/∂y² δy (…, output), zero where there is no target."""
+        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
         if self.field.softmax:
-            return _softmax(y, z)[2]
+            return _softmax_curvature(y, z, dy)
         (bend,) = compile_program(self.field.loss, ["d2f"])(y, z)
-        return np.diag(np.where(np.isnan(z), 0.0, bend * np.ones_like(y)))
+        return np.where(np.isnan(z), 0.0, bend * np.ones_like(y)) * dy
 
     # -- energies ----------------------------------------------------------------------------------------------------
     def loss(self, y: Array, drive: Array) -> Array:
@@ -190,6 +204,10 @@ class NetworkDynamics:
         """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
         return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)
 
+    def lagrangian(self, y: Array, drive: Array) -> Array:
+        """Λ/φ (…): running cost and kinetic term."""
+        return self.running_cost(y, drive) + self.kinetic(y)
+
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ (…), equation (11)."""
         return self.running_cost(y, drive) - self.kinetic(y) + (y[..., self._p] * self._speed(y, drive)).sum(axis=-1)
@@ -199,6 +217,18 @@ class NetworkDynamics:
         x, w, p, _ = self.split(y)
         v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
         return self.activation(self.arcs.forward(w, v))[1] * p
+
+    def local_gradient(self, y: Array, drive: Array) -> Array:
+        """g_i x_j = c_i λ_i x_j (…, arc): what the law in the state `y` takes for ∂(c q L)/∂w_ij."""
+        x, w, _, _ = self.split(y)
+        result = np.empty(w.shape)
+        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
+        self.arcs.outer(self.field.velocity * self.normalized_costate(y, drive), v, result)
+        return result
+
+    def regularizer_slope(self, w: Array) -> Array:
+        """∂V/∂w_ij (…, arc)."""
+        return self._regularizer(w)[0] * np.ones_like(w)
 
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
@@ -222,10 +252,9 @@ class NetworkDynamics:
         ``dissipation`` ρ (Λ/φ - H/φ); ``target`` c q ∂L/∂z·z'; ``input`` p_x·∂f/∂u·u'; ``reversal``, the work done
         because the law does not follow the Hamiltonian flow (zero for Cauchy and sign flip). `inside` is as in `drive`.
         """
-        f, drive, slopes = self.field, self.drive(t, inside), self._slopes(t, inside)
+        f, drive, slopes = self.field, self.drive(t, inside), self.slopes(t, inside)
         x, w, p, pw = self.split(y)
         rate = drive[..., -1]
-        lagrangian = self.running_cost(y, drive) + self.kinetic(y)
         v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
         _, slope = self.activation(self.arcs.forward(w, v))
         moving = np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1)
@@ -234,7 +263,7 @@ class NetworkDynamics:
         dx, dw, dp, dpw = self.split(plain)
         work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)
         return {
-            "dissipation": rate * (lagrangian - self.hamiltonian(y, drive)),
+            "dissipation": rate * (self.lagrangian(y, drive) - self.hamiltonian(y, drive)),
             "target": self._target_power(x, drive, slopes[..., f.inputs :]),
             "input": entering,
             "reversal": s * (self.law.costate_sign - 1) * work,
@@ -281,11 +310,15 @@ def _log_softmax(y: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _softmax(y: Array, z: Array) -> tuple[Array, Array, Array]:
-    """Cross-entropy -Σ z log softmax(y), its gradient and (for one row) Hessian; zero where any target is missing."""
-    missing = np.isnan(z).any(axis=-1, keepdims=True)
-    z = np.where(missing, 0.0, z)
+def _softmax(y: Array, z: Array) -> tuple[Array, Array]:
+    """Cross-entropy -Σ z log softmax(y) and its gradient; zero where any target is missing."""
+    z = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z)
     log_p = _log_softmax(y)
-    p, total = np.exp(log_p), z.sum(axis=-1, keepdims=True)
-    hessian = total[..., None] * (p[..., :, None] * np.eye(y.shape[-1]) - p[..., :, None] * p[..., None, :])
-    return -(z * log_p).sum(axis=-1), total * p - z, hessian
+    return -(z * log_p).sum(axis=-1), z.sum(axis=-1, keepdims=True) * np.exp(log_p) - z
+
+
+def _softmax_curvature(y: Array, z: Array, dy: Array) -> Array:
+    """Hessian of the cross-entropy times δy; zero where any target is missing."""
+    total = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z.sum(axis=-1, keepdims=True))
+    p = np.exp(_log_softmax(y))
+    return total * p * (dy - (p * dy).sum(axis=-1, keepdims=True))

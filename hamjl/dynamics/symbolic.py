@@ -34,6 +34,7 @@ class SymbolicDynamics:
         self._cost = compile_program(field.program, ["cost"])
         self._controls = compile_program(field.program, _labels("v", field.controls))
         self._rate = compile_program(field.dissipation, ["rate"])
+        self._phi = compile_program(field.dissipation, ["f"])
 
     def split(self, y: Array) -> tuple[Array, ...]:
         n = self.field.states
@@ -57,6 +58,10 @@ class SymbolicDynamics:
         result[..., -1] = self._rate(t)[0]
         return result
 
+    def phi(self, t: Array) -> Array:
+        """φ(t)."""
+        return self._phi(t)[0] * np.ones_like(t)
+
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
         n = self.field.states
         s = s[..., 0] if np.ndim(s) else s
@@ -65,6 +70,10 @@ class SymbolicDynamics:
             out[..., k] = s * values[k]
             out[..., n + k] = -s * self.law.costate_sign * values[n + k] - drive[..., -1] * y[..., n + k]
         return out
+
+    def lead(self, dy: Array, s: Any, step: float) -> Array:
+        """Nothing: no state is a weight here."""
+        return dy
 
     def jacobian(self, y: Array, drive: Array, s: float) -> Array:
         n = self.field.states
@@ -77,7 +86,7 @@ class SymbolicDynamics:
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         return self._spread(self._energy(*self._arguments(y, drive)), y)[..., 0]
 
-    def running_cost(self, y: Array, drive: Array) -> Array:
+    def lagrangian(self, y: Array, drive: Array) -> Array:
         """The running cost without φ, at the optimal control, (…)."""
         return self._spread(self._cost(*self._arguments(y, drive)), y)[..., 0]
 

@@ -10,7 +10,7 @@ from hamjl.errors import EngineError, ProblemError
 from hamjl.methods import COUNTERPARTS, JULIA_SOLVERS, PYTHON_SOLVERS
 
 ENGINES = ("auto", "python", "julia")
-SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler"), "julia": (*JULIA_SOLVERS, "Euler")}
+SOLVERS = {"python": (*PYTHON_SOLVERS, "Euler", "Collocation"), "julia": (*JULIA_SOLVERS, "Euler", "Collocation")}
 
 
 def select(name: str, solver: str = "auto") -> Any:
@@ -34,9 +34,10 @@ def select(name: str, solver: str = "auto") -> Any:
         else:
             name = "julia"
     if solver not in SOLVERS[name]:
-        raise ProblemError(
-            f"engine {name!r} must have the method, got {solver!r}: use {COUNTERPARTS[solver]!r}, or the other engine."
+        instead = (
+            f"use {COUNTERPARTS[solver]!r}, or the other engine" if solver in COUNTERPARTS else "use the other engine"
         )
+        raise ProblemError(f"engine {name!r} must have the method, got {solver!r}: {instead}.")
     if name == "julia" and not julia.ready():
         other = f"method={COUNTERPARTS[solver]!r}" if solver in COUNTERPARTS else "engine='python'"
         raise EngineError(f"engine 'julia' must be ready, but {julia.missing()}: {julia.remedy()}, or use {other}.")

@@ -20,4 +20,8 @@ def start(lowered: Lowered, state: State | None = None) -> Run:
 
 def run(lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
+    if lowered.method.name == "Collocation":
+        from hamjl.engines.julia.boundary import minimize
+
+        return minimize(lowered, monitor)
     return integrate(lambda: start(lowered), lowered, monitor)

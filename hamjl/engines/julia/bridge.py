@@ -14,7 +14,7 @@ import numpy as np
 
 from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
 from hamjl.engines.running import SECONDS
-from hamjl.errors import EngineError
+from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
 from hamjl.lowered import STATUS, Floats, Integers, LawCode, Lowered, NetworkField, Result, State, SymbolicField
 from hamjl.piecewise import Piecewise
@@ -33,11 +33,11 @@ class JuliaRun:
     """A run on the Julia side; in between two slices Python is in charge, so Ctrl-C and progress work."""
 
     def __init__(self, lowered: Lowered, state: State | None = None) -> None:
-        self._julia, self._lowered, self._times = _julia(), lowered, lowered.times
-        with _reported():
+        self._julia, self._lowered, self._times = module(), lowered, lowered.times
+        with failures():
             self._run = _start(self._julia, lowered)
             if state is not None:
-                arrays = [_floats(state[name]) for name in _ARRAYS]
+                arrays = [floats(state[name]) for name in _ARRAYS]
                 self._julia.restore_b(self._run, *arrays, _vector("UInt8", state["solver"]))
 
     @property
@@ -52,11 +52,11 @@ class JuliaRun:
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
         """Set the next goal."""
-        self._julia.aim_b(self._run, float(until), _floats(times), _integers(save))
+        self._julia.aim_b(self._run, float(until), floats(times), _integers(save))
 
     def advance(self, seconds: float) -> bool:
         """Integrate for about so many seconds; return whether there is more to do."""
-        with _reported():
+        with failures():
             return bool(self._julia.advance_b(self._run, float(seconds)))
 
     def result(self) -> Result:
@@ -73,13 +73,13 @@ class JuliaRun:
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals."""
         self._lowered = lowered
-        with _reported():
+        with failures():
             tables = _tuple(_signals(self._julia, lowered.field))
             self._julia.feed_b(self._run, tables, float(lowered.span[1]))
 
     def export(self) -> State:
         """The complete state."""
-        with _reported():
+        with failures():
             parts = self._julia.export_state(self._run)
         *arrays, solver = (part.to_numpy(copy=True) for part in parts)
         return {**dict(zip(_ARRAYS, arrays, strict=True)), "solver": solver}
@@ -98,27 +98,27 @@ def integrate_all(records: Sequence[Lowered]) -> list[Result]:
     if not records:
         return []
     runs = [start(lowered) for lowered in records]
-    julia = _julia()
+    julia = module()
     together = _tuple(run._run for run in runs)
-    with _reported():
+    with failures():
         while julia.advance_together_b(together, SECONDS):
             pass
     return [run.result() for run in runs]
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """Exceptions of Julia as one sentence; the engine has no other way to fail."""
+def failures() -> Iterator[None]:
+    """Turn a Julia exception, which no user can do anything about, into one sentence."""
     try:
         yield
-    except (KeyboardInterrupt, EngineError):
+    except HamjlError:
         raise
     except Exception as error:
         raise EngineError(f"the Julia engine failed ({_reason(error)}): use engine='python' and report this.") from None
 
 
 @lru_cache(maxsize=1)
-def _julia() -> Any:
+def module() -> Any:
     """The Julia module HamJL, started once per process."""
     lack, found = missing(), configured()
     if lack is not None or found is None:
@@ -165,20 +165,22 @@ def _reason(error: BaseException) -> str:
 
 # -- the record, piece by piece ----------------------------------------------------------------------------------------
 def _start(julia: Any, lowered: Lowered) -> Any:
-    method, law = lowered.method, _law(julia, lowered.law)
+    method, signs = lowered.method, law(julia, lowered.law)
     field = lowered.field
-    system = _network(julia, field, law) if isinstance(field, NetworkField) else _symbolic(julia, field, law)
+    system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
     numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
-    initial, times, save = _floats(lowered.initial), _floats(lowered.times), _integers(lowered.save)
+    initial, times, save = floats(lowered.initial), floats(lowered.times), _integers(lowered.save)
     start, stop = map(float, lowered.span)
-    return julia.start(system, law, method.name, *numbers, initial, start, stop, times, save)
+    return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save)
 
 
-def _law(julia: Any, law: LawCode) -> Any:
-    return julia.law(law.costate_sign, law.flip, law.frequency, law.radius, law.hysteresis, law.limit)
+def law(julia: Any, code: LawCode) -> Any:
+    return julia.law(
+        code.costate_sign, code.flip, code.frequency, code.radius, code.hysteresis, code.limit, code.semi_implicit
+    )
 
 
-def _network(julia: Any, field: NetworkField, law: Any) -> Any:
+def network(julia: Any, field: NetworkField, signs: Any) -> Any:
     loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
     return julia.network(
         field.inputs,
@@ -186,32 +188,32 @@ def _network(julia: Any, field: NetworkField, law: Any) -> Any:
         _integers(field.source + 1),
         _integers(field.target + 1),
         _integers(field.outputs + 1),
-        _floats(field.velocity),
-        _tuple(_formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
+        floats(field.velocity),
+        _tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
         _integers(field.activation_of + 1),
         float(field.inertia),
         float(field.loss_scale),
         float(field.regularizer_scale),
         bool(field.softmax),
-        _formula(julia, loss),
-        _formula(julia, field.regularizer.only(["df", "d2f"])),
-        _formula(julia, field.dissipation.only(["rate"])),
+        formula(julia, loss),
+        formula(julia, field.regularizer.only(["df", "d2f"])),
+        formula(julia, field.dissipation.only(["rate"])),
         _tuple(_signals(julia, field)),
-        law,
+        signs,
     )
 
 
-def _symbolic(julia: Any, field: SymbolicField, law: Any) -> Any:
+def _symbolic(julia: Any, field: SymbolicField, signs: Any) -> Any:
     n = field.states
     flow = [*(f"h_p_{k}" for k in range(n)), *(f"h_x_{k}" for k in range(n))]
     second = [f"j_{i}_{j}" for i in range(2 * n) for j in range(2 * n)]
     return julia.symbolic(
         n,
-        _formula(julia, field.program.only(flow)),
-        _formula(julia, field.program.only(second)),
-        _formula(julia, field.dissipation.only(["rate"])),
-        _tuple(_signals(julia, field)),
-        law,
+        formula(julia, field.program.only(flow)),
+        formula(julia, field.program.only(second)),
+        formula(julia, field.dissipation.only(["rate"])),
+        _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
+        signs,
     )
 
 
@@ -226,11 +228,12 @@ def _signals(julia: Any, field: NetworkField | SymbolicField) -> list[Any]:
 def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
     """A `Piecewise`: its C-order (degree, piece, channel) arrays are Julia's (channel, piece, degree)."""
     flat = (table.poly, table.amplitude, table.omega, table.phase)
-    arrays = [_floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
-    return julia.Table(_floats(table.start), *arrays, _floats(table.stops), _integers(columns))
+    arrays = [floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
+    return julia.Table(floats(table.start), *arrays, floats(table.stops), _integers(columns))
 
 
-def _formula(julia: Any, program: Program) -> Any:
+@lru_cache(maxsize=256)
+def formula(julia: Any, program: Program) -> Any:
     program = _renamed(program)
     names, values = [name for name, _ in program.assignments], [text for _, text in program.assignments]
     parts = (list(program.arguments), names, values, [text for _, text in program.results])
@@ -253,7 +256,7 @@ def _renamed(program: Program) -> Program:
     )
 
 
-def _floats(values: Any) -> Any:
+def floats(values: Any) -> Any:
     return _vector("Float64", np.ascontiguousarray(values, dtype=np.float64))
 
 

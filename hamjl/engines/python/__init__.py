@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hamjl.dynamics import dynamics_of
+from hamjl.engines.boundary import run_boundary
 from hamjl.engines.python.adaptive import AdaptiveRun
 from hamjl.engines.python.euler import EulerRun
 from hamjl.engines.running import integrate
@@ -19,4 +20,6 @@ def start(lowered: Lowered, state: State | None = None) -> Run:
 
 def run(lowered: Lowered, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
+    if lowered.method.name == "Collocation":
+        return run_boundary(lowered, monitor)
     return integrate(lambda: start(lowered), lowered, monitor)

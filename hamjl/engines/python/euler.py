@@ -85,6 +85,8 @@ class EulerRun:
                     recorder.add(dynamics, y, drive, s)
                 if k < last:
                     dynamics.rhs(y, drive, s, dy)
+                    if law.semi_implicit:
+                        dynamics.lead(dy, s, step)
                     np.multiply(dy, step, out=dy)
                     y += dy
                     self.k, self.s = k + 1, s

@@ -51,8 +51,8 @@ function advance_together!(runs, seconds)
 end
 
 "A law from its codes."
-law(costate_sign, flip, frequency, radius, hysteresis, limit) =
-    Law(; costate_sign, flip, frequency, radius, hysteresis, limit)
+law(costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit) =
+    Law(; costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit)
 
 "A network from its parts; see [`Network`](@ref)."
 function network(

@@ -127,5 +127,20 @@ function rhs!(out, system::Limit, y, t, s)
     return nothing
 end
 
+"One explicit or semi-implicit Euler step, in place."
+function euler_step!(y, system::Limit, work, t, step, s)
+    rhs!(work, system, y, t, s)
+    count = length(system.network.arcs)
+    speed = -s / system.network.inertia * step
+    lead = system.network.law.semi_implicit
+    @inbounds @simd ivdep for k in 1:count
+        q = y[count+k]
+        new = q + step * work[count+k]
+        y[k] += speed * ifelse(lead, new, q)
+        y[count+k] = new
+    end
+    return nothing
+end
+
 full!(out, system::Limit, y, t) = copyto!(out, settle!(system, y, t))
 jacobian!(A::ArcMatrix, system::Limit, y, t, s) = jacobian!(A, system.network, settle!(system, y, t), t, s)

@@ -11,10 +11,12 @@ struct Law
     radius::Float64
     hysteresis::Float64
     limit::Bool
+    semi_implicit::Bool  # Euler moves w by the p_w of the end of the step
 end
 
-Law(; costate_sign = 1, flip = "none", frequency = 0.0, radius = 0.0, hysteresis = 0.0, limit = false) =
-    Law(costate_sign, Symbol(flip), frequency, radius, hysteresis, limit)
+Law(;
+    costate_sign = 1, flip = "none", frequency = 0.0, radius = 0.0, hysteresis = 0.0, limit = false, semi_implicit = false,
+) = Law(costate_sign, Symbol(flip), frequency, radius, hysteresis, limit, semi_implicit)
 
 abstract type System end
 
@@ -192,12 +194,11 @@ function rhs!(out, system::Network, y, t, s)
             span = incoming(arcs, i)
             g = velocity[i] * slope[i] * y[op+i]
             @simd ivdep for k in span
-                back[origin(style, arcs, k, first(span))] += y[ow+k] * g
-            end
-            @simd ivdep for k in span
-                bend, _ = regularizer(y[ow+k])
-                q = y[oq+k]
-                out[oq+k] = -sp * (g * v[origin(style, arcs, k, first(span))] + regularizer_scale * bend) - ρ * q
+                j = origin(style, arcs, k, first(span))
+                w, q = y[ow+k], y[oq+k]
+                bend, _ = regularizer(w)
+                back[j] += w * g
+                out[oq+k] = -sp * (g * v[j] + regularizer_scale * bend) - ρ * q
                 out[ow+k] = speed * q
             end
         end
@@ -225,6 +226,7 @@ function euler_step!(y, system::Network, work, t, step, s)
     fill!(back, 0.0)
     sp = s * system.law.costate_sign
     speed = -s / inertia * step
+    lead = system.law.semi_implicit
     n, d = arcs.neurons, arcs.inputs
     lo = 1
     @inbounds while lo <= n
@@ -239,8 +241,9 @@ function euler_step!(y, system::Network, work, t, step, s)
                 w, q = y[ow+k], y[oq+k]
                 bend, _ = regularizer(w)
                 back[j] += w * g
-                y[ow+k] = w + speed * q
-                y[oq+k] = q + step * (-sp * (g * v[j] + regularizer_scale * bend) - ρ * q)
+                new = q + step * (-sp * (g * v[j] + regularizer_scale * bend) - ρ * q)
+                y[ow+k] = w + speed * ifelse(lead, new, q)
+                y[oq+k] = new
             end
         end
         lo = hi + 1

@@ -55,16 +55,20 @@ end
 @inline function evaluate!(drive, table::Table, t)
     (t < table.from || t >= table.until) && relocate!(table, t)
     (; poly, amplitude, omega, phase, columns, piece) = table
-    degree, cosines = size(poly, 3), size(amplitude, 3)
+    channels = length(columns)
+    first, stride = channels * (piece - 1), channels * length(table.start)  # a piece's numbers lie `stride` apart
     @inbounds begin
         s = t - table.start[piece]
-        for channel in eachindex(columns)
-            value = poly[channel, piece, degree]
-            for d in degree-1:-1:1
-                value = muladd(value, s, poly[channel, piece, d])
+        for channel in 1:channels
+            k = length(poly) - stride + first + channel
+            value = poly[k]
+            while (k -= stride) > 0
+                value = muladd(value, s, poly[k])
             end
-            for m in 1:cosines
-                value += amplitude[channel, piece, m] * cos(omega[channel, piece, m] * t + phase[channel, piece, m])
+            k = first + channel
+            while k <= length(amplitude)
+                value += amplitude[k] * cos(omega[k] * t + phase[k])
+                k += stride
             end
             drive[columns[channel]] = value
         end

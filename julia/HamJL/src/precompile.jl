@@ -11,13 +11,24 @@ function workload()
     still = f(("t",), "0")
     cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
     for full in (true, false), limit in (false, true)
-        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit)
+        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit, false)
         source, target = full ? ([1, 2, 1, 2], [1, 1, 2, 2]) : ([1, 2], [1, 2])
         signals = full ? (cosine(1),) : (cosine(1), cosine(2))
         system = network(
             full ? 0 : 1, 2, source, target, [1], [1.0, 1.0], (σ,), [1, 1], 1.0, 1.0, 1.0, false, tracking, quadratic, still,
             signals, chosen,
         )
+        if !limit
+            functional = transcription(
+                system, f(("w",), "w**2/2", "w", "1"), [0.1, 0.1], ones(4), zeros(4), zeros(full ? 0 : 4), [0.1, 0.1],
+                fill(0.1, length(source)), Float64[],
+            )
+            forward!(functional)
+            gradient!(functional)
+            tangent!(functional)
+            curvature!(functional)
+            node_states(functional)
+        end
         # `auto` is another solver at loose and at tight tolerances
         choices = limit || !full ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
         for (method, rtol) in ("Euler" => 1e-4, choices...)

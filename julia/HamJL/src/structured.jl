@@ -152,25 +152,24 @@ end
 
 # -- elimination -------------------------------------------------------------------------------------------------------------
 "What is left of W = J - α after the arcs are eliminated, factored; with room to work."
-mutable struct Elimination
-    const inverse::Vector{Float64}  # 1 / D by arc, D = (ρ + α) α m c / s - s κ c k V''
-    const across::Matrix{Float64}  # [j, i]: how δx_j moves a_i
-    const pivot::Vector{Float64}  # 1 / (1 - s κ P S)
-    const spread::Vector{Float64}  # P_i = Σ_j v_j² / D
-    const scaled::Matrix{Float64}
-    const matrix::Matrix{Float64}
-    factor::LU{Float64,Matrix{Float64},Vector{LinearAlgebra.BlasInt}}
-    const reduced::Vector{Float64}
-    const da::Vector{Float64}
-    const h::Vector{Float64}
-    const dx::Vector{Float64}  # by vertex: 0 at inputs
+struct Elimination
+    inverse::Vector{Float64}  # 1 / D by arc, D = (ρ + α) α m c / s - s κ c k V''
+    across::Matrix{Float64}  # [j, i]: how δx_j moves a_i
+    pivot::Vector{Float64}  # 1 / (1 - s κ P S)
+    spread::Vector{Float64}  # P_i = Σ_j v_j² / D
+    scaled::Matrix{Float64}
+    matrix::Matrix{Float64}
+    rows::Vector{Int}  # that were swapped when `matrix` was factored
+    reduced::Vector{Float64}
+    da::Vector{Float64}
+    h::Vector{Float64}
+    dx::Vector{Float64}  # by vertex: 0 at inputs
 end
 
 function Elimination(A::ArcMatrix)
     n, d = A.arcs.neurons, A.arcs.inputs
-    matrix = Matrix{Float64}(I, 2n, 2n)
     return Elimination(
-        zeros(length(A.arcs)), zeros(n, n), zeros(n), zeros(n), zeros(n, n), matrix, lu(matrix), zeros(2n), zeros(n),
+        zeros(length(A.arcs)), zeros(n, n), zeros(n), zeros(n), zeros(n, n), zeros(2n, 2n), zeros(Int, 2n), zeros(2n), zeros(n),
         zeros(n), zeros(d + n),
     )
 end
@@ -191,8 +190,7 @@ function eliminate!(E::Elimination, A::ArcMatrix)
             matrix[i, n+j] = 0.0
         end
     end
-    lower = view(matrix, n+1:2n, 1:n)
-    mul!(lower, scaled, transpose(across), -sp, 0.0)
+    outer!(view(matrix, n+1:2n, 1:n), scaled, across, -sp)
     @inbounds for i in 1:n
         matrix[i, i] -= s * velocity[i] + slow * shift
         matrix[i, n+i] = s * sp * pivot[i] * spread[i] * first[i]^2
@@ -202,7 +200,7 @@ function eliminate!(E::Elimination, A::ArcMatrix)
     for (k, i) in enumerate(A.outputs), (l, j) in enumerate(A.outputs)
         matrix[n+i, j] -= sp * A.loss[k, l]
     end
-    E.factor = lu!(matrix; check = false)
+    factor!(matrix, E.rows) || fill!(matrix, NaN)
     return E
 end
 
@@ -258,7 +256,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
         reduced[n+i] = (limit ? 0.0 : b[op+i]) + sp * dx[d+i]
     end
     mul!(view(reduced, n+1:2n), across, h, sp, 1.0)
-    ldiv!(E.factor, reduced)
+    solve!(E.matrix, E.rows, reduced)
     @inbounds for j in 1:d
         dx[j] = 0.0
     end

@@ -73,6 +73,25 @@ end
         end
     end
 
+    @testset "a semi-implicit Euler step moves w by the new p_w" begin
+        for limit in (false, true)
+            law = HamJL.Law(; costate_sign = -1, limit, semi_implicit = true)
+            network = random_network(Xoshiro(2), 2, 6, 0.5; law, dag = limit)
+            plain = random_network(Xoshiro(2), 2, 6, 0.5; law = HamJL.Law(; costate_sign = -1, limit), dag = limit)
+            system, explicit = limit ? (HamJL.Limit(network), HamJL.Limit(plain)) : (network, plain)
+            y = randn(Xoshiro(3), HamJL.dimension(system))
+            before, expected = copy(y), copy(y)
+            HamJL.euler_step!(expected, explicit, similar(y), 0.3, 0.01, 1.0)
+            HamJL.euler_step!(y, system, similar(y), 0.3, 0.01, 1.0)
+            count = length(network.arcs)
+            ow, oq = limit ? (0, count) : (HamJL.offsets(network)[1], HamJL.offsets(network)[3])
+            w, q = ow+1:ow+count, oq+1:oq+count
+            expected[w] = before[w] - 0.01 / network.inertia * expected[q]
+            @test y ≈ expected rtol = 1e-13
+            @test !(y[w] ≈ before[w] - 0.01 / network.inertia * before[q])
+        end
+    end
+
     @testset "the Jacobian, and its solve with the arcs eliminated" begin
         rng = Xoshiro(3)
         for (d, n, density) in ((0, 4, 1.1), (2, 5, 1.1), (2, 6, 0.5)), s in (1.0, -1.0), sign in (1, -1), softmax in (false, true)
@@ -111,6 +130,56 @@ end
             b = randn(rng, length(y))
             δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(A), A), A, b)
             @test (J - 0.7I) * δ ≈ b rtol = 1e-5
+        end
+    end
+
+    @testset "elimination in loops and by LAPACK" begin
+        rng = Xoshiro(11)
+        for n in (1, 7, 48, 60)
+            matrix, b = randn(rng, n, n), randn(rng, n)
+            factors, rows = copy(matrix), zeros(Int, n)
+            @test HamJL.factor!(factors, rows)
+            @test matrix * HamJL.solve!(factors, rows, copy(b)) ≈ b
+            @test matrix' * HamJL.solve_transposed!(factors, rows, copy(b)) ≈ b
+            @test HamJL.outer!(similar(matrix), matrix, factors, -2.0) ≈ -2matrix * factors'
+            @test !HamJL.factor!(zeros(n, n), rows)
+        end
+    end
+
+    @testset "the functional G on a mesh: gradient and Hessian" begin
+        rng = Xoshiro(12)
+        huber = f(("w",), "sqrt(1 + w**2)", "w/sqrt(1 + w**2)", "(1 + w**2)**(-3/2)")
+        for (d, n, density) in ((0, 4, 1.1), (2, 5, 0.6), (1, 30, 1.1))
+            network = random_network(rng, d, n, density)
+            steps, arcs = 6, length(network.arcs)
+            h = rand(rng, steps) ./ 3
+            measure, theta, drives = rand(rng, 2steps) .+ 0.1, rand(rng, 2steps), randn(rng, 2d * steps)
+            t = HamJL.transcription(network, huber, h, measure, theta, drives, randn(rng, n), randn(rng, arcs) / n, Float64[])
+            pull = randn(rng, n, 2, steps)  # a loss linear in x
+            function cost(unknown)
+                t.unknown .= unknown
+                @test HamJL.forward!(t)
+                return sum(t.costs) + dot(pull, t.x)
+            end
+            function gradient(unknown)
+                cost(unknown)
+                t.source .= pull
+                HamJL.gradient!(t)
+                return copy(t.result)
+            end
+            unknown, direction, e = randn(rng, arcs, 2, steps), randn(rng, arcs, 2, steps), 1e-5
+            numerical = (cost(unknown + e * direction) - cost(unknown - e * direction)) / 2e
+            @test dot(gradient(unknown), direction) ≈ numerical rtol = 1e-6
+            change = (gradient(unknown + e * direction) - gradient(unknown - e * direction)) / 2e
+            gradient(unknown)
+            t.direction .= direction
+            HamJL.tangent!(t)
+            t.source .= 0
+            HamJL.curvature!(t)
+            @test t.result ≈ change rtol = 1e-6
+            states = HamJL.node_states(t)
+            @test states[1:n+arcs, 1] == [t.x0; t.w0]
+            @test all(iszero, states[n+arcs+1:end, end])
         end
     end
 

@@ -1,0 +1,110 @@
+"""Several laws on one problem: their costs over time, and their regret against the optimum."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.laws import BoundaryValue, Law
+from hamjl.laws import law as to_law
+from hamjl.methods import Euler, Method
+from hamjl.methods import method as to_method
+from hamjl.problem import Problem
+from hamjl.solving import solve
+from hamjl.symbolic import SymbolicSystem
+
+OPTIMUM = "boundary_value"
+
+
+def compare(
+    problem: Problem | SymbolicSystem,
+    laws: Iterable[Any] | Mapping[str, Any],
+    *,
+    times: Any = None,
+    engine: str = "auto",
+    progress: bool = True,
+) -> xr.Dataset:
+    """Solve a problem under several laws, and under Theorem 1: the optimum that they are judged by.
+
+    Parameters
+    ----------
+    problem : Problem or SymbolicSystem
+    laws : list, or mapping from labels
+        Each a law or its name, a pair (law, method), or a Dataset that there is already: a trajectory, or what
+        `hamjl.adjoint` returns (its values at other times are interpolated). The boundary-value law, if none is
+        given, is added.
+    times, engine, progress
+        As in `hamjl.solve`. Where a method is Euler, its whole steps are the times of all.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables that all runs have, (law, time, …), NaN after a run that ended early; ``cost`` (law, time), the
+        functional G from the start up to each time, and ``regret``, by how much it exceeds the optimum's; ``status``
+        (law).
+
+    Raises
+    ------
+    ProblemError
+        If a law or method does not fit the problem, or two have one label.
+    """
+    if not isinstance(laws, Iterable) or isinstance(laws, str | xr.Dataset):
+        raise ProblemError(f"laws to compare must be a list or a mapping, got {shown(laws)}: write [{shown(laws)}].")
+    entries = list(laws.items()) if isinstance(laws, Mapping) else [(None, entry) for entry in laws]
+    runs: dict[str, xr.Dataset] = {}
+    todo: dict[str, tuple[Law, Method]] = {}
+    order: list[str] = []
+    optimum = None
+    for label, entry in entries:
+        if isinstance(entry, xr.Dataset):
+            name = str(label or entry.attrs.get("law", "given"))
+            runs[name], best = entry, entry.attrs.get("law") == OPTIMUM
+        else:
+            law, method = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, "auto")
+            law = to_law(law)
+            name = str(label or law.to_dict()["name"])
+            todo[name], best = (law, to_method(method)), isinstance(law, BoundaryValue)
+        if name in order:
+            raise ProblemError(f"laws to compare must have different labels, got {name!r} twice: give a mapping.")
+        order.append(name)
+        optimum = name if best else optimum
+    if optimum is None:
+        optimum = OPTIMUM
+        order.insert(0, optimum)
+        todo[optimum] = (BoundaryValue(), to_method("auto"))
+    grid = times
+    for name in sorted(todo, key=lambda name: not isinstance(todo[name][1], Euler)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RunWarning)  # the status of each law says it
+            runs[name] = solve(problem, *todo[name], times=grid, engine=engine, progress=progress)
+        if np.ndim(grid) == 0 and runs[name].attrs["status"] == "success":
+            grid = runs[name].time.values
+    return _together([runs[name] for name in order], order, optimum, grid)
+
+
+def _together(runs: list[xr.Dataset], order: list[str], optimum: str, grid: Any) -> xr.Dataset:
+    first = runs[0]
+    shared = [name for name in map(str, first.data_vars) if name != "cost"]
+    shared = [name for name in shared if all(name in run and "time" in run[name].dims for run in runs)]
+    costs = [run.cost if "cost" in run else run.hamjl.cost() for run in runs]
+    parts = [_at(run[shared].assign(cost=cost), grid) for run, cost in zip(runs, costs, strict=True)]
+    result = xr.concat(parts, "law", join="outer", coords="minimal", compat="override").assign_coords(law=order)
+    result["regret"] = result.cost - result.cost.sel(law=optimum, drop=True)
+    result["status"] = ("law", [str(run.attrs.get("status", "success")) for run in runs])
+    for name in shared:
+        result[name].attrs = first[name].attrs
+    result["cost"].attrs = {"long_name": "cost G up to each time", "units": "cost"}
+    result["regret"].attrs = {"long_name": f"cost beyond that of {optimum}", "units": "cost"}
+    result.attrs = {"title": "hamjl comparison of laws", "optimum": optimum}
+    return result
+
+
+def _at(run: xr.Dataset, grid: Any) -> xr.Dataset:
+    """A run at the times of all, as far as it goes."""
+    inside = grid[(grid >= run.time.values[0]) & (grid <= run.time.values[-1])]
+    return run if np.array_equal(inside, run.time.values) else run.interp(time=inside)

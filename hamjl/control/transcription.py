@@ -1,0 +1,213 @@
+"""The functional G (8) on a mesh as a function of the control; gradient and curvature by the costate equation."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
+from hamjl.control.network import NetworkModel, WeightControl
+from hamjl.control.symbolic import DirectControl, SymbolicModel
+from hamjl.lowered import BOUND, NetworkField, SymbolicField
+
+Array = NDArray[np.floating]
+
+NEWTON_STEPS, NEWTON_TOLERANCE = 30, 1e-12
+BLOCK = 16  # steps of a first guess found at once
+
+
+class Transcription:
+    """G on a mesh as a function of a vector, the *unknown*, whose Euclidean norm is a norm of the control.
+
+    A *model* says how a *driver* (the weights of a network, the controls of a symbolic system) moves x and what that
+    costs; a *control* says how the unknown makes the driver.
+
+    Parameters
+    ----------
+    field : NetworkField or SymbolicField
+    mesh : Mesh
+    initial : x(0) and w(0), in the field's layout; costates that follow are not looked at.
+    """
+
+    def __init__(self, field: NetworkField | SymbolicField, mesh: Mesh, initial: Array) -> None:
+        self.field, self.mesh = field, mesh
+        self.model: Any
+        self.control: Any
+        if isinstance(field, NetworkField):
+            n = field.neurons
+            self.model = NetworkModel(field)
+            self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
+            self.control = WeightControl(field, mesh, self.measure, initial[n : n + len(field.source)])
+        else:
+            self.model = SymbolicModel(field)
+            self.measure = mesh.weights * self.phi(mesh.stages)
+            self.control = DirectControl(field, mesh, self.measure)
+        self.x0 = initial[: self.model.states]
+        self.drive = self.model.dynamics.drive(mesh.stages)
+        self.guess: Array | None = None  # of x at the stages
+        self.end: Array | None = None  # φ (p_x, p_w) at the last node; zero by default
+        self._visited: list[_Point] = []
+
+    def phi(self, t: Array) -> Array:
+        """φ(t)."""
+        return self.model.dynamics.phi(t)
+
+    def cost(self, unknown: Array) -> float:
+        """G; infinite where x cannot be found."""
+        return self.at(unknown).cost
+
+    def gradient(self, unknown: Array) -> Array:
+        """dG by the unknown."""
+        gradient: Array = self.control.transpose(self.at(unknown).by_driver, unknown)
+        return gradient
+
+    def curvature(self, unknown: Array, direction: Array) -> Array:
+        """The Hessian of G times a direction."""
+        change = self.at(unknown).curvature(self.control.tangent(direction))
+        product: Array = self.control.transpose(change, direction)
+        return product
+
+    def nodes(self, unknown: Array) -> Array:
+        """States and costates divided by φ at the nodes, (K + 1, state) in the field's layout."""
+        return self.at(unknown).nodes()
+
+    def at(self, unknown: Array) -> _Point:
+        """States, costates, cost and derivatives of a control; the last two are remembered.
+
+        A search comes back to where it stood when a step is refused.
+        """
+        known = [point for point in self._visited if np.array_equal(point.unknown, unknown)]
+        point = known[0] if known else _Point(self, unknown)
+        self._visited = [point, *(other for other in self._visited if other is not point)][:2]
+        if not known and np.isfinite(point.cost):
+            self.guess = point.x
+        return point
+
+    # -- x of the driver ---------------------------------------------------------------------------------------------
+    def states(self, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
+        """x at stages and nodes and the flow linearised there, or None: Newton's method on all times at once."""
+        whole = slice(0, len(self.mesh))
+        solved = None if self.guess is None else self._newton(whole, self.x0, self.guess, driver)
+        if solved is None:
+            guess = self._march(driver)
+            solved = None if guess is None else self._newton(whole, self.x0, guess, driver)
+        return solved
+
+    def _march(self, driver: Array) -> Array | None:
+        """x at the stages, a few steps after the other: a guess from nothing."""
+        x, node = np.empty((*self.mesh.stages.shape, len(self.x0))), self.x0
+        first, block = 0, BLOCK
+        while first < len(self.mesh):
+            part = slice(first, min(first + block, len(self.mesh)))
+            solved = self._newton(part, node, np.broadcast_to(node, x[part].shape), driver[part])
+            if solved is not None:
+                x[part], node = solved[0], solved[1][-1]
+                first, block = part.stop, BLOCK
+            elif block > 1:
+                block //= 2
+            else:
+                return None
+        return x
+
+    def _newton(self, part: slice, start: Array, x: Array, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
+        mesh, drive = Mesh(self.mesh.nodes[part.start : part.stop + 1]), self.drive[part]
+        h, size = mesh.h[:, None, None], np.inf
+        for _ in range(NEWTON_STEPS):
+            point = self.model.at(x, driver, drive)
+            jacobian = point.state_jacobian()
+            if not np.isfinite(jacobian).all():
+                return None
+            try:
+                flow = LinearFlow(mesh, jacobian)
+            except np.linalg.LinAlgError:
+                return None
+            rest = point.speed() - (jacobian @ x[..., None])[..., 0]
+            residual = h * np.einsum("ij,kja->kia", MATRIX, rest)
+            new, nodes = (values[..., 0] for values in flow.stages(residual[..., None], start[:, None]))
+            before, size = size, float(np.abs(new - x).max())
+            x = new
+            if not size <= 10 * before:
+                return None
+            if size <= NEWTON_TOLERANCE * (1.0 + float(np.abs(x).max())):
+                return x, nodes, flow
+        return None
+
+
+class _Point:
+    """All that is known of one control."""
+
+    def __init__(self, transcription: Transcription, unknown: Array) -> None:
+        of = self.of = transcription
+        self.unknown, self.cost = unknown.copy(), np.inf
+        with np.errstate(all="ignore"):
+            self.driver = of.control.driver(unknown)
+            solved = of.states(self.driver) if np.isfinite(self.driver).all() else None
+            if solved is None:
+                return
+            self.x, self.x_nodes, self.flow = solved
+            running = of.model.cost(self.x, self.driver, of.drive)
+            spent = (of.measure * running + of.control.effort(unknown)).sum(axis=1)
+            self.costs = np.concatenate(([0.0], np.cumsum(spent)))  # G from the start up to each node
+        if abs(self.costs[-1]) <= BOUND:
+            self.cost = float(self.costs[-1])
+
+    @cached_property
+    def derivatives(self) -> Any:
+        """The model's derivatives at the stages.
+
+        Raises
+        ------
+        FloatingPointError
+            Where x was not found.
+        """
+        if not np.isfinite(self.cost):
+            raise FloatingPointError("no x under this control")
+        return self.of.model.at(self.x, self.driver, self.of.drive)
+
+    @cached_property
+    def costates(self) -> tuple[Array, Array]:
+        """b h p_x at the stages (K, 2, n), and p_x at the nodes (K + 1, n)."""
+        source = self.of.measure[..., None] * self.derivatives.cost_by_state()
+        end = self.of.end
+        last = None if end is None else end[: len(self.of.x0), None]
+        stages, nodes = self.flow.backward(source[..., None], last)
+        return stages[..., 0], nodes[..., 0]
+
+    @cached_property
+    def by_driver(self) -> Array:
+        """The derivative of G by the driver at the stages, x following."""
+        own = self.of.measure[..., None] * self.derivatives.cost_by_driver()
+        result: Array = own + self.derivatives.driver_by_costate(self.costates[0])
+        return result
+
+    def curvature(self, change: Array) -> Array:
+        """The change of `by_driver` with a change of the driver."""
+        derivatives, measure = self.derivatives, self.of.measure[..., None]
+        dx = self.flow.forward(derivatives.speed_by_driver(change)[..., None])[..., 0]
+        by_x, by_driver = derivatives.second(self.costates[0] / measure, dx, change)
+        dp = self.flow.backward((measure * by_x)[..., None])[0][..., 0]
+        result: Array = measure * by_driver + derivatives.driver_by_costate(dp)
+        return result
+
+    def end_state(self) -> Array:
+        """x, and w of a network, at the last node."""
+        of = self.of
+        if isinstance(of.field, SymbolicField):
+            return self.x_nodes[-1]
+        w = of.control.w0 + of.mesh.integrate(of.control.control(self.unknown))[-1]
+        return np.concatenate((self.x_nodes[-1], w))
+
+    def nodes(self) -> Array:
+        """States and costates divided by φ at the nodes, (K + 1, state) in the field's layout."""
+        of = self.of
+        phi = of.phi(of.mesh.nodes)[:, None]
+        x, p_x = self.x_nodes, self.costates[1] / phi
+        if isinstance(of.field, SymbolicField):
+            return np.concatenate((x, p_x), axis=1)
+        w = of.control.w0 + of.mesh.integrate(of.control.control(self.unknown))
+        passed = np.concatenate((np.zeros((1, w.shape[1])), np.cumsum(self.by_driver.sum(axis=1), axis=0)))
+        last = 0.0 if of.end is None else of.end[len(of.x0) :]
+        return np.concatenate((x, w, p_x, (last + passed[-1] - passed) / phi), axis=1)

@@ -1,0 +1,48 @@
+"""The boundary-value law: the minimum of G over controls, sampled. Engines differ in how G is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hamjl.control.minimum import Search
+from hamjl.control.transcription import Transcription
+from hamjl.lowered import STATUS, Lowered, Monitor, Result
+
+Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial values
+
+
+def run_boundary(
+    lowered: Lowered, monitor: Monitor, transcribe: Callable[..., Transcription] = Transcription
+) -> Result:
+    """Search for the minimum and sample states and costates at ``lowered.times``."""
+    method, (start, end) = lowered.method, lowered.span
+    search = Search(
+        lowered.field,
+        lowered.initial,
+        lowered.span,
+        tolerance=method.rtol,
+        nodes=method.nodes,
+        max_nodes=method.max_nodes,
+        max_iterations=method.max_steps,
+        guess=lowered.guess,
+        look=lambda: monitor(start),
+        transcribe=transcribe,
+    )
+    found = search.run()
+    if found is None:
+        nothing = np.empty((0, len(lowered.initial)))
+        return Result(nothing, np.empty(0), "diverged", STATUS["diverged"], start, {"solver": method.name})
+    curve, times = found.curve, lowered.times
+    last = curve.states[-1, -curve.states.shape[1] // 2 :]
+    statistics: dict[str, int | float | str] = {
+        "solver": method.name,
+        "cost": found.cost,
+        "gradient_norm": found.gradient,
+        "certificate": found.certificate,
+        "terminal_costate": float(np.abs(last).max()),
+        "iterations": found.iterations,
+        "nodes": len(curve.nodes) - 1,
+    }
+    return Result(curve.at(times), np.ones(len(times)), found.status, STATUS[found.status], end, statistics)

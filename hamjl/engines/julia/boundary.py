@@ -1,0 +1,95 @@
+"""The functional G of a network with its sweeps over time in Julia."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hamjl.control.collocation import Mesh
+from hamjl.control.transcription import Transcription
+from hamjl.engines.boundary import run_boundary
+from hamjl.engines.julia import bridge
+from hamjl.lowered import BOUND, Floats, LawCode, Lowered, Monitor, NetworkField, Result
+
+
+def minimize(lowered: Lowered, monitor: Monitor) -> Result:
+    """Search for the minimum of G. A symbolic system, small by nature, is left to NumPy."""
+    if isinstance(lowered.field, NetworkField):
+        with bridge.failures():
+            return run_boundary(lowered, monitor, NativeTranscription)
+    return run_boundary(lowered, monitor)
+
+
+class NativeTranscription(Transcription):
+    """`Transcription` of a network whose cost, gradient and curvature are computed by HamJL; the loss alone is not."""
+
+    def __init__(self, field: NetworkField, mesh: Mesh, initial: Floats) -> None:
+        super().__init__(field, mesh, initial)
+        self.field: NetworkField = field
+        self._native: Any = None
+        self._here: Floats | None = None
+        self._slope: Floats | None = None
+        self._value = np.inf
+
+    def cost(self, unknown: Floats) -> float:
+        if self._here is not None and np.array_equal(self._here, unknown):
+            return self._value
+        julia = bridge.module()
+        if self._native is None:
+            self._native = self._start(julia)
+        self._here, self._value, self._slope = unknown.copy(), np.inf, None
+        _array(self._native.unknown)[...] = unknown.reshape(self.control.shape)
+        if julia.forward_b(self._native):
+            loss = self.model.dynamics.loss(_array(self._native.x), self.drive)
+            cost = float((self.measure * loss).sum() + _array(self._native.costs).sum())
+            self._value = cost if abs(cost) <= BOUND else np.inf
+            self.guess = _array(self._native.x)
+        return self._value
+
+    def gradient(self, unknown: Floats) -> Floats:
+        self.cost(unknown)
+        if self._slope is None:
+            self._load_source()
+            bridge.module().gradient_b(self._native)
+            self._slope = _array(self._native.result).ravel().copy()
+        return self._slope
+
+    def curvature(self, unknown: Floats, direction: Floats) -> Floats:
+        self.gradient(unknown)
+        julia, native, outputs = bridge.module(), self._native, self.field.outputs
+        _array(native.direction)[...] = direction.reshape(self.control.shape)
+        julia.tangent_b(native)
+        x, dx = _array(native.x), _array(native.dx)
+        bend = self.model.dynamics.loss_curvature(x, self.drive, dx[..., outputs])
+        _array(native.source)[..., outputs] = self.field.loss_scale * self.measure[..., None] * bend
+        julia.curvature_b(native)
+        return _array(native.result).ravel().copy()
+
+    def nodes(self, unknown: Floats) -> Floats:
+        self.cost(unknown)
+        self._load_source()
+        states = _array(bridge.module().node_states(self._native)).copy()
+        states[:, states.shape[1] // 2 :] /= self.phi(self.mesh.nodes)[:, None]
+        return states
+
+    def _load_source(self) -> None:
+        """The loss pulls at the outputs: measure ∂cℓ/∂x."""
+        slope = self.model.dynamics.loss_gradient(_array(self._native.x), self.drive)
+        _array(self._native.source)[..., self.field.outputs] = self.field.loss_scale * self.measure[..., None] * slope
+
+    def _start(self, julia: Any) -> Any:
+        field = self.field
+        network = bridge.network(julia, field, bridge.law(julia, LawCode()))
+        regularizer = bridge.formula(julia, field.regularizer.only(["f", "df", "d2f"]))
+        inputs = self.drive[..., : field.inputs]
+        guess = np.empty(0) if self.guess is None else self.guess
+        theta, w0 = self.control.theta, self.control.w0
+        arrays = (self.mesh.h, self.measure, theta, inputs, self.x0, w0, guess)
+        return julia.transcription(network, regularizer, *(bridge.floats(np.asarray(a).reshape(-1)) for a in arrays))
+
+
+def _array(values: Any) -> Floats:
+    """A view of a Julia array, its dimensions in reverse."""
+    view: Floats = values.to_numpy(copy=False).T
+    return view

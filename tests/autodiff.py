@@ -1,0 +1,67 @@
+"""What torch says: gradients by automatic differentiation, and SGD with momentum. All in double precision.
+
+Torch is imported in these functions only, which run in a process of their own (the fixture `elsewhere`): it and Julia
+are not at ease in one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def plain(network: Any) -> dict[str, Any]:
+    """What these functions need of a `hamjl.Network`."""
+    arrays = {"source": network.source.copy(), "target": network.target.copy(), "outputs": network.output_index}
+    return {"neurons": len(network.neurons), **arrays}
+
+
+def output(w: Any, u: Any, x: Any, network: dict[str, Any], sweeps: int) -> Any:
+    """The outputs of a network of tanh neurons after so many sweeps x = σ(a) from `x`."""
+    import torch
+
+    target, source = torch.tensor(network["target"]), torch.tensor(network["source"])
+    matrix = torch.zeros((len(x), len(u) + len(x)), dtype=torch.float64).index_put((target, source), w)
+    for _ in range(sweeps):
+        x = torch.tanh(matrix @ torch.cat((u, x)))
+    return x[network["outputs"]]
+
+
+def cost(y: Any, z: Any, kind: str) -> Any:
+    """The loss L of one sample."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(y, z) if kind == "softmax_cross_entropy" else ((y - z) ** 2).sum() / 2
+
+
+def gradients(network: dict[str, Any], kind: str, rows: dict[str, np.ndarray], sweeps: int) -> np.ndarray:
+    """∂L/∂w (row, arc), differentiated through all the sweeps, for rows of w, u, x and z."""
+    import torch
+
+    result = np.empty_like(rows["w"])
+    for row, values in zip(result, zip(*(rows[name] for name in "wuxz"), strict=True), strict=True):
+        w, u, x, z = map(torch.tensor, values)
+        w.requires_grad_()
+        cost(output(w, u, x, network, sweeps), z, kind).backward()
+        row[:] = w.grad.numpy()
+    return result
+
+
+def sgd(network: dict[str, Any], kind: str, start: np.ndarray, u: np.ndarray, z: np.ndarray, **options: Any) -> Any:
+    """The weights (step, arc) of torch's SGD on a stream of samples (step, …), one sample a step."""
+    import torch
+
+    stale, sweeps = options.pop("stale", 0), options.pop("sweeps")
+    w = torch.tensor(start, requires_grad=True)
+    optimizer = torch.optim.SGD([w], **options)
+    rows = []
+    for k in range(len(u)):
+        rows.append(w.detach().numpy().copy())
+        late = k - stale
+        if late < 0:
+            continue
+        at = torch.tensor(rows[late], requires_grad=True)
+        x = torch.zeros(network["neurons"], dtype=torch.float64)
+        cost(output(at, torch.tensor(u[late]), x, network, sweeps), torch.tensor(z[late]), kind).backward()
+        w.grad = at.grad
+        optimizer.step()
+    return np.array(rows)
