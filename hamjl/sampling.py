@@ -66,19 +66,18 @@ def sampling(
     return Samples(size, lambda k: (np.where(k == size - 1, stop, k * pace + since), none))
 
 
-def _whole(span: tuple[float, float], step: float) -> int:
+def _whole(span: tuple[float, float], step: float, least: int = 0) -> int:
     whole = whole_steps(span, step)
-    if whole > MAX_STEPS:
-        raise ProblemError(f"the span must hold at most {MAX_STEPS:g} steps, got more of {step:g}: change the step.")
+    if not least <= whole <= MAX_STEPS:
+        raise ProblemError(
+            f"the span must hold between {least} and {MAX_STEPS:g} steps, got {whole:g} steps of {step:g}: change the "
+            "step."
+        )
     return whole
 
 
 def _steps(span: tuple[float, float], step: float, times: Any, even: bool, since: float | None) -> Samples:
-    start, total = span[0], _whole(span, step)
-    if total < 1 and since is None:
-        raise ProblemError(
-            f"the span must hold at least one step, got {step:g} from {span[0]:g} to {span[1]:g}: change the step."
-        )
+    start, total = span[0], _whole(span, step, least=1 if since is None else 0)
     done = 0 if since is None else round((since - start) / step)
     if isinstance(times, Sized) and not isinstance(times, Mapping):
         exact = (_listed((start + done * step, span[1]), times) - start) / step

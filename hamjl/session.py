@@ -56,9 +56,7 @@ class Session:
 
     def _begin(self, recipe: Recipe, start: float, saved: Mapping[str, Any] | None) -> None:
         if isinstance(recipe.law, BoundaryValue):
-            raise ProblemError(
-                "a session goes forward in time, got BoundaryValue, which needs it all: use hj.solve."
-            )
+            raise ProblemError("a session goes forward in time, got BoundaryValue, which needs it all: use hj.solve.")
         self._recipe, self._start = recipe, start
         lowered = lower_run(recipe.problem, recipe.law, recipe.method)
         self._lowered = replace(lowered, span=(start, self._limit))
