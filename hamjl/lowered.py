@@ -150,7 +150,7 @@ State = dict[str, Any]  # numbers, text, arrays and tables of these: all that a 
 class Run(Protocol):
     """An integration under way. It moves when told to, from one goal to the next, and nothing restarts in between.
 
-    Its first goal is the end of the span and the samples of the `Lowered` record.
+    Its first goal is the samples of the `Lowered` record and the end of the span; Euler stops at the last sample.
     """
 
     @property

@@ -250,7 +250,7 @@ class _Writer:
             while status == "running":
                 last = min((first // chunk + 1) * chunk, size)
                 times, save = self.samples[first:last]
-                run.aim(end if last == size else float(times[-1]), times, save)
+                run.aim(end if last == size and not len(save) else float(times[-1]), times, save)
                 more = True
                 while more and not asked():
                     more = run.advance(running.SECONDS)

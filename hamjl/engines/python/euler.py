@@ -26,7 +26,7 @@ class EulerRun:
             dynamics.guess = state["guess"].copy()
         self._dy = np.empty_like(self.y)
         self._block = -1
-        self.aim(lowered.span[1], lowered.times, lowered.save)
+        self.aim(lowered.times[-1] if len(lowered.times) else lowered.span[0], lowered.times, lowered.save)
 
     @property
     def reached(self) -> float:

@@ -15,7 +15,7 @@ function start(
         run =
             method == "Euler" ? EulerRun(chosen, law, Float64(step), initial, span) :
             AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span; linear_algebra)
-        aim!(run, span[2], times, save)
+        aim!(run, method == "Euler" ? span[1] : span[2], times, save)  # Euler goes to its last sample
         return run
     catch error  # the solvers look at the right-hand side to choose their first step
         error isa NoFixedPoint || rethrow()
