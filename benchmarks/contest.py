@@ -81,7 +81,7 @@ def installed(package: str) -> bool:
 
 def julia() -> Any:
     """Julia's Main and the module HamJL that the engine runs on."""
-    module = import_module("hamjl.engines.julia.bridge")._julia()
+    module = import_module("hamjl.engines.julia.bridge").module()
     return import_module("juliacall").Main, module
 
 

@@ -14,8 +14,12 @@ from hamjl.objective import Objective
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.riccati import riccati
+from hamjl.session import Session
 from hamjl.signals import Signal
 from hamjl.solving import run, solve
+from hamjl.store import open_store as open
+from hamjl.store import resume
+from hamjl.sweep import sweep
 from hamjl.symbolic import SymbolicSystem
 
 __version__ = _version("hamjl")
@@ -39,14 +43,18 @@ __all__ = [
     "ProblemError",
     "Recipe",
     "RunWarning",
+    "Session",
     "SignFlip",
     "Signal",
     "SymbolicSystem",
     "TrajectoryAccessor",
     "adjoint",
     "compare",
+    "open",
+    "resume",
     "riccati",
     "run",
     "signals",
     "solve",
+    "sweep",
 ]

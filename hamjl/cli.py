@@ -1,4 +1,4 @@
-"""The command line: ``hamjl reproduce``, ``run``, ``show``, ``doctor``, ``setup-julia``."""
+"""The command line: ``hamjl reproduce``, ``run``, ``resume``, ``show``, ``doctor``, ``setup-julia``."""
 
 from __future__ import annotations
 
@@ -68,39 +68,86 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
         click.echo(f"{name}: " + ", ".join(str(path) for path in written))
 
 
+_log = click.option("--log", default=None, help="Append lines of JSON to this file: time, rate, remaining, loss.")
+
+
 @main.command()
 @click.argument("problem")
-@click.option("-o", "--output", required=True, help="NetCDF file for the trajectory.")
+@click.option("-o", "--output", default=None, help="NetCDF file for the trajectory.")
+@click.option("--store", default=None, help="New Zarr folder for the trajectory instead, written as the run goes on.")
+@click.option("--save-every", type=float, default=None, help="Time between samples.")
+@click.option("--chunk", type=int, default=None, help="Samples per chunk of the store.")
+@click.option("--thin", multiple=True, metavar="NAME=K", help="Store every k-th sample of a variable, e.g. w=10.")
+@click.option("--float32", is_flag=True, help="Store single precision.")
+@_log
 @_engine
-def run(problem: str, output: str, engine: str | None) -> None:
+def run(
+    problem: str,
+    output: str | None,
+    store: str | None,
+    save_every: float | None,
+    chunk: int | None,
+    thin: tuple[str, ...],
+    float32: bool,
+    log: str | None,
+    engine: str | None,
+) -> None:
     """Solve the problem file PROBLEM (TOML) and write its trajectory.
 
-    Ctrl-C stops the run and writes what there is.
+    Ctrl-C stops the run and writes what there is; a run into a store goes on with `hamjl resume`.
     """
-    from dataclasses import replace
-
     from hamjl.recipe import Recipe
     from hamjl.solving import run as solve
     from hamjl.storage import check_writable, save
 
-    if check_writable(output) == Path(problem).resolve():
+    if (output is None) == (store is None):
+        raise errors.ProblemError("a run is written to one place, got none or two: give -o run.nc or --store run.zarr.")
+    if output is not None and check_writable(output) == Path(problem).resolve():
         raise errors.ProblemError(f"the output must not be the problem file, got {errors.shown(output)}: rename it.")
-    recipe = Recipe.load(problem)
-    trajectory = solve(recipe if engine is None else replace(recipe, engine=engine))
-    save(trajectory, output)
+    trajectory = solve(
+        Recipe.load(problem), engine=engine, store=store, save_every=save_every, chunk=chunk, thin=_thin(thin),
+        float32=float32, log=log,
+    )  # fmt: skip
+    if output is not None:
+        save(trajectory, output)
+    _finish(str(output or store), trajectory)
+
+
+@main.command()
+@click.argument("store")
+@click.argument("problem", required=False)
+@_log
+def resume(store: str, problem: str | None, log: str | None) -> None:
+    """Go on with the run in STORE; with PROBLEM, only if it is of that problem file."""
+    from hamjl.recipe import Recipe
+    from hamjl.store import resume as go_on
+
+    _finish(store, go_on(store, None if problem is None else Recipe.load(problem), log=log))
+
+
+def _finish(output: str, trajectory: Any) -> None:
     click.echo(f"{output}: {_summary(trajectory)}")
     if trajectory.attrs["status"] == "interrupted":
         sys.exit(INTERRUPTED)
+
+
+def _thin(given: tuple[str, ...]) -> dict[str, int] | None:
+    pairs = [text.partition("=") for text in given]
+    for name, _, factor in pairs:
+        if not factor.isdigit():
+            raise errors.ProblemError(f"thin must be NAME=K, got {errors.shown(name)}: write e.g. --thin w=10.")
+    return {name: int(factor) for name, _, factor in pairs} or None
 
 
 @main.command()
 @click.argument("trajectory")
 @click.option("-o", "--output", default=None, help="Also draw an overview into this PNG, PDF or SVG file.")
 def show(trajectory: str, output: str | None) -> None:
-    """Say what is in the file TRAJECTORY."""
+    """Say what is in the file or store TRAJECTORY."""
     from hamjl.storage import load, write_whole
+    from hamjl.store import open_store
 
-    ds = load(trajectory)
+    ds = open_store(trajectory) if Path(trajectory).is_dir() else load(trajectory)
     click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
     click.echo(ds.attrs.get("message", ""))
     for name, value in ds.data_vars.items():
@@ -140,7 +187,8 @@ def setup_julia(julia: str | None, project: str | None) -> None:
 def _summary(ds: Any) -> str:
     sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items() if not str(name).startswith("recipe_"))
     words = [f"{ds.attrs['law']} by {ds.attrs['method']} on {ds.attrs['engine']}", ds.attrs["status"], sizes]
-    if "y" in ds and "z" in ds and ds.sizes["time"] > 1 and bool(ds.z.notnull().any()):
+    full = {name for name, value in ds.data_vars.items() if "time" in value.dims}  # the others are thinned
+    if {"w", "p_w", "y", "z"} <= full and ds.sizes["time"] > 1 and bool(ds.z.notnull().any()):
         error = ds.hamjl.tracking_error()
         words.append("RMS error " + ", ".join(f"{float(e):.4g}" for e in error[:4]) + " over the second half")
     return "; ".join(words)

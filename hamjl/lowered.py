@@ -1,13 +1,13 @@
 """The waist: one plain record of arrays, numbers and formulas, all that an engine ever sees of a problem.
 
-Nothing here knows of xarray, SciPy or Julia. An engine takes a `Lowered` record and returns a `Result`.
+Nothing here knows of xarray, SciPy or Julia. An engine takes a `Lowered` record, starts a `Run` and returns `Result`s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,7 @@ class MethodCode:
 class Lowered:
     """A run: field, law, method, initial state, and when to save (with Euler, ``save`` counts steps).
 
+    Nothing beyond the end of the span is looked at, so that is how far the data reach.
     ``guess`` is a control (times, (time, control)) that a boundary-value law starts from.
     """
 
@@ -137,7 +138,43 @@ STATUS = {
 }
 
 
+def whole_steps(span: tuple[float, float], step: float) -> int:
+    """How many whole steps of Euler a span holds, up to rounding."""
+    return int(min(np.floor(min((span[1] - span[0]) / step, 1e300) * (1 + 1e-12) + 1e-9), 1e18))
+
+
 Monitor = Callable[[float], None]  # called with the time reached
+State = dict[str, Any]  # numbers, text, arrays and tables of these: all that a run needs to go on where it was
+
+
+class Run(Protocol):
+    """An integration under way. It moves when told to, from one goal to the next, and nothing restarts in between.
+
+    Its first goal is the samples of the `Lowered` record and the end of the span; Euler stops at the last sample.
+    """
+
+    @property
+    def status(self) -> str:
+        """``"running"``, and when it stands still a key of STATUS: ``"success"`` at the goal."""
+
+    @property
+    def reached(self) -> float:
+        """Present time; an adaptive run may be ahead of its goal by part of a step."""
+
+    def aim(self, until: float, times: Floats, save: Integers) -> None:
+        """Set the next goal: a time, and the samples up to it."""
+
+    def advance(self, seconds: float) -> bool:
+        """Integrate for about so many seconds; return whether there is more to do."""
+
+    def result(self) -> Result:
+        """The samples since the last `aim`."""
+
+    def feed(self, lowered: Lowered) -> None:
+        """Go on with another field and end of the span: signals that are the same up to the end of the span before."""
+
+    def export(self) -> State:
+        """A copy of the complete state; ``start(lowered, state)`` goes on from it, with the next `aim`."""
 
 
 class Engine(Protocol):
@@ -145,5 +182,8 @@ class Engine(Protocol):
 
     name: str
 
+    def start(self, lowered: Lowered, state: State | None = None) -> Run:
+        """A run from the initial state, or from where another one was when its state was exported."""
+
     def run(self, lowered: Lowered, monitor: Monitor) -> Result:
-        """Integrate; KeyboardInterrupt ends the run with status ``"interrupted"``."""
+        """Integrate over the span; KeyboardInterrupt ends the run with status ``"interrupted"``."""

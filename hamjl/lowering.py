@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from hamjl import functions
-from hamjl.checks import count, increasing
 from hamjl.errors import ProblemError
 from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
-from hamjl.lowered import Floats, Integers, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
+from hamjl.lowered import Floats, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
 from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
+from hamjl.sampling import Samples, sampling
 from hamjl.symbolic import SymbolicSystem
 
-SAMPLES = 1001  # saved times when the user names none
-MAX_SAMPLES, MAX_STEPS, MAX_FLIPS = 10**8, 10**15, 10**7
+MAX_FLIPS = 10**7
 
 
 def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Lowered:
     """Return the record of a run; see `hamjl.solve` for `times`."""
+    record = lower_run(problem, law, method)
+    grid, save = samples(problem, law, method, times).all()
+    return replace(record, times=grid, save=save)
+
+
+def samples(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Samples:
+    """When a run over the problem's span is saved."""
+    return sampling(problem.span, method, times, even=lower_law(law).flip == "step")
+
+
+def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lowered:
+    """Return the record of a run with no samples yet."""
     code = lower_law(law)
     if isinstance(method, Adaptive) and code.flip == "step":
         raise ProblemError(
@@ -49,7 +59,6 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         )
     guess = None
     if isinstance(method, Collocation):
-        save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
         solver = MethodCode(
             "Collocation",
             rtol=method.tolerance,
@@ -59,15 +68,15 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: An
         )
         guess = None if method.start is None else control_values(problem, method.start, "start")
     elif isinstance(method, Euler):
-        save, grid = _steps(problem.span, method.step, times, even=code.flip == "step")
         solver = MethodCode("Euler", step=method.step)
     else:
         assert isinstance(method, Adaptive)
-        save, grid = np.zeros(0, dtype=np.int64), _times(problem.span, times)
         solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
     if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
-    return Lowered(lower_field(problem), code, solver, problem.initial_vector(), problem.span, grid, save, guess)
+    none = np.zeros(0)
+    record = (lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64))
+    return Lowered(*record, guess)
 
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
@@ -146,46 +155,3 @@ def lower_law(law: Law) -> LawCode:
         case Cauchy():
             return LawCode()
     raise AssertionError(law)
-
-
-def _times(span: tuple[float, float], times: Any) -> Floats:
-    if not isinstance(times, Sized):
-        samples = count(SAMPLES if times is None else times, "times", least=2)
-        if samples > MAX_SAMPLES:
-            raise ProblemError(f"times must count at most {MAX_SAMPLES:g} samples, got {samples:g}: save fewer.")
-        return np.linspace(*span, samples)
-    values = increasing(cast(ArrayLike, times), "times")
-    if values[0] < span[0] or values[-1] > span[1]:
-        raise ProblemError(
-            f"times must lie in the span {span[0]:g} to {span[1]:g}, got {values[0]:g} to {values[-1]:g}: cut them."
-        )
-    return values
-
-
-def _steps(span: tuple[float, float], step: float, times: Any, even: bool) -> tuple[Integers, Floats]:
-    start, stop = span
-    with np.errstate(over="ignore"):
-        whole = np.floor(np.float64(stop - start) / step * (1 + 1e-12) + 1e-9)
-    if not 1 <= whole <= MAX_STEPS:
-        raise ProblemError(
-            f"the span must hold between 1 and {MAX_STEPS:g} steps, got {whole:g} steps of {step:g}: change the step."
-        )
-    total = int(whole)
-    if not isinstance(times, Sized):
-        samples = count(SAMPLES if times is None else times, "times", least=2)
-        stride = -(-total // (min(samples, MAX_SAMPLES) - 1))
-        if even and stride > 1:
-            stride += stride % 2  # sample one phase of the flip, else the alternation shows as noise
-        last = total - total % 2 if even and stride > 1 else total
-        save = np.unique(np.append(np.arange(0, last, stride, dtype=np.int64), last))
-    else:
-        exact = (_times(span, times) - start) / step
-        save = np.rint(exact).astype(np.int64)
-        off = np.abs(exact - save) > 1e-6 * np.maximum(1.0, np.abs(exact) * 1e-6)
-        if off.any() or save[-1] > total or (np.diff(save) == 0).any():
-            k = int(np.argmax(off)) if off.any() else len(save) - 1
-            raise ProblemError(
-                f"with Euler, times must be whole steps of {step:g} from {start:g}, got {start + exact[k] * step:g}: "
-                f"the nearest is {start + min(int(save[k]), total) * step:g}."
-            )
-    return save, start + save * step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -117,6 +118,22 @@ class Problem:
         if what == "inputs" and BIAS in names and names.index(BIAS) not in taken:
             pairs.append((signals.constant(1.0), np.array([names.index(BIAS)], dtype=np.int64)))
         return pairs
+
+    def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> Problem:
+        """The problem whose sampled signals go on with more data; see `hamjl.Session.feed`."""
+        later = copy(self)
+        for what, more in (("inputs", inputs), ("target", target)):
+            object.__setattr__(later, what, _extended(getattr(self, what), more, what, since))
+        pairs = later.signal_table("inputs") + later.signal_table("target")
+        object.__setattr__(later, "span", common_span(self.span, [signal for signal, _ in pairs]))
+        later._check_signals()
+        return later
+
+    @property
+    def known_until(self) -> float:
+        """The time up to which all signals are defined; infinite where they are analytic."""
+        pairs = self.signal_table("inputs") + self.signal_table("target")
+        return min((signal.domain[1] for signal, _ in pairs), default=np.inf)
 
     def __repr__(self) -> str:
         return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
@@ -236,6 +253,32 @@ class Problem:
         if dim not in state.indexes or sorted(map(str, state.indexes[dim])) != sorted(labels):
             raise ProblemError(f"an initial Dataset must have this network's {dim}s, got others: use its own {name}.")
         return finite(state[name].sel({dim: list(labels)}).values, name)
+
+
+def common_span(span: tuple[float, float], given: list[Signal]) -> tuple[float, float]:
+    """The start of a span, or what is left of it, to the end of the signals that have one."""
+    start = max([span[0], *(signal.domain[0] for signal in given)])
+    stop = min((signal.domain[1] for signal in given if np.isfinite(signal.domain[1])), default=span[1])
+    return start, stop
+
+
+def _extended(held: Assigned, more: Any, what: str, since: float) -> Assigned:
+    """Signals with more data: one array for all, or a mapping from names to arrays."""
+    if more is None:
+        return held
+    if isinstance(held, Signal):
+        if isinstance(more, Mapping):
+            raise ProblemError(f"{what} came as one array, got a mapping: give more data in the same form.")
+        return signals.extended(held, more, since)
+    if not isinstance(more, Mapping):
+        if len(held) != 1:
+            raise ProblemError(
+                f"{what} came as a mapping from names, got {shown(more)}: give more data in the same form."
+            )
+        more = {next(iter(held)): more}
+    for name in more:
+        choice(name, held, f"A name of {what}")
+    return {name: signals.extended(one, more[name], since) if name in more else one for name, one in held.items()}
 
 
 def _plain(value: Any, what: str) -> Any:

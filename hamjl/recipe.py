@@ -52,7 +52,7 @@ class Recipe:
         """Return the plain form, with arrays as leaves."""
         run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
-            run["times"] = np.asarray(self.times, dtype=float) if isinstance(self.times, Sized) else int(self.times)
+            run["times"] = _plain_times(self.times)
         return {_KINDS[type(self.problem)]: self.problem.to_dict(), **run}
 
     @classmethod
@@ -120,6 +120,12 @@ class Recipe:
             raise ProblemError(
                 f"the problem file must not be nested so deep, got {shown(str(path))}: flatten it."
             ) from None
+
+
+def _plain_times(times: Any) -> Any:
+    if isinstance(times, Mapping):
+        return dict(times)
+    return np.asarray(times, dtype=float) if isinstance(times, Sized) else int(times)
 
 
 _MARK = "$array"  # no name of a vertex, signal or option begins like this

@@ -126,6 +126,38 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
     return Signal(Piecewise(start, poly, none, none, none, stops), (float(time[0]), float(time[-1])), names, spec)
 
 
+def extended(signal: Signal, data: xr.DataArray, since: float = -np.inf) -> Signal:
+    """A sampled signal that goes on with more data, later than those it has; it forgets what is over at `since`.
+
+    ``"previous"`` and ``"linear"`` interpolation do not change what was before. The cubic spline would.
+    """
+    if signal.spec["kind"] != "series":
+        raise ProblemError(f"only a sampled signal takes more data, got a signal of kind {signal.spec['kind']!r}.")
+    interpolation = signal.spec["interpolation"]
+    if interpolation == "cubic":
+        raise ProblemError(
+            "a signal with cubic interpolation cannot go on, since later data would change it: use 'linear' or "
+            "'previous'."
+        )
+    held, new = signal.spec["data"], series(data, interpolation)
+    if new.domain[0] <= signal.domain[1]:
+        raise ProblemError(
+            f"more data must be later than those before, got {new.domain[0]:g} after {signal.domain[1]:g}: drop the "
+            "times already given."
+        )
+    chunk = new.spec["data"]
+    if chunk.shape[1:] != held.shape[1:] or len(signal.channels or ()) != len(new.channels or ()):
+        raise ProblemError(
+            f"more data must have the {signal.table.channels} channel(s) of those before, got {new.table.channels}."
+        )
+    if signal.channels is not None and new.channels is not None:
+        for name in new.channels:
+            choice(name, signal.channels, "A channel of more data")
+        chunk = chunk.sel(channel=list(signal.channels))
+    first = max(int(np.searchsorted(held.time.values, since, side="right")) - 2, 0)  # one more: does it jump there?
+    return series(xr.concat([held.isel(time=slice(first, None)), chunk], "time", join="exact"), interpolation)
+
+
 def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
     """Build a signal from its plain form; a series' ``file`` is looked up in `folder`."""
     table = mapping(spec, "signal")
@@ -278,10 +310,11 @@ def _both_nan(values: NDArray[np.floating]) -> NDArray[np.bool_]:
 def _linear(time: NDArray[np.floating], values: NDArray[np.floating]) -> _Made:
     if len(time) < 2:
         return _previous(time, values)
-    poly = np.zeros((4, len(time) - 1, values.shape[1]))
-    poly[0] = values[:-1]
-    poly[1] = np.diff(values, axis=0) / np.diff(time)[:, None]
-    return time[:-1], poly, time[1:-1]
+    poly = np.zeros((4, *values.shape))
+    poly[0] = values
+    slope = np.diff(values, axis=0) / np.diff(time)[:, None]
+    poly[1] = np.concatenate((slope, slope[-1:]))  # at the last time exactly the last value, as when more data follow
+    return time, poly, time[1:-1]
 
 
 def _cubic(time: NDArray[np.floating], values: NDArray[np.floating]) -> _Made:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from hamjl.checks import number
 from hamjl.engines import select
 from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import CostateReversal
 from hamjl.laws import law as to_law
-from hamjl.lowered import Monitor
 from hamjl.lowering import lower
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
+from hamjl.progress import bar as _bar
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble
@@ -41,8 +42,9 @@ def solve(
         `Cauchy`, `CostateReversal` (the default), `SignFlip`, `BackpropLimit` or `HamiltonianLearning`.
     method : Method or str
         `Euler(step)`, `Adaptive(name, rtol, atol)` or a solver's name.
-    times : int or array of float, optional
-        When to save: an array of times, or at most how many, evenly spaced (1001). With Euler, whole steps.
+    times : int, array of float or mapping, optional
+        When to save: an array of times; at most how many, evenly spaced (1001); or ``{"every": interval}``. With
+        Euler, whole steps.
     engine : {"auto", "python", "julia"}
     progress : bool
         Whether runs longer than a second show a bar (never when the error stream is not a terminal).
@@ -71,10 +73,66 @@ def solve(
     return run(recipe, progress=progress)
 
 
-def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
-    """Solve a recipe, e.g. one read by `Recipe.load`; see `solve`."""
+def run(
+    recipe: Recipe | Problem | SymbolicSystem,
+    law: Any = None,
+    method: Any = None,
+    *,
+    times: Any = None,
+    engine: str | None = None,
+    store: str | Path | None = None,
+    save_every: float | None = None,
+    chunk: int | None = None,
+    thin: Mapping[str, int] | None = None,
+    float32: bool | Sequence[str] = False,
+    progress: bool = True,
+    log: str | Path | None = None,
+) -> xr.Dataset:
+    """Solve a recipe, e.g. one read by `Recipe.load`, or a problem; what else is given replaces what the recipe says.
+
+    Parameters
+    ----------
+    recipe : Recipe, Problem or SymbolicSystem
+    law, method, times, engine, progress
+        As in `solve`.
+    store : path, optional
+        Folder of a new Zarr store, to which the trajectory is written chunk by chunk as it comes, so that memory does
+        not grow with the span. Whatever ends the run, `resume` goes on from the last chunk. Ctrl-C and SIGTERM keep
+        the last one too.
+    save_every : float, optional
+        Time between samples: the same as ``times={"every": save_every}``.
+    chunk : int, optional
+        Samples per chunk (some megabytes).
+    thin : mapping of str to int, optional
+        Variables of which only every k-th sample is stored, e.g. ``{"w": 10, "p_w": 10}``.
+    float32 : bool or sequence of str
+        Whether to store variables, or which of them, in single precision.
+    log : path, optional
+        A file to which lines of JSON are appended: time, rate, remaining seconds, loss.
+
+    Returns
+    -------
+    xarray.Dataset
+        The trajectory; with a store, as `open` gives it.
+    """
+    if isinstance(recipe, Problem | SymbolicSystem):
+        recipe = Recipe(recipe)
     if not isinstance(recipe, Recipe):
-        raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: see Recipe.load and Recipe.")
+        raise ProblemError(
+            f"recipe must be a hamjl.Recipe or a problem, got {shown(recipe)}: see Recipe.load and Recipe."
+        )
+    if save_every is not None and times is not None:
+        raise ProblemError("samples are chosen by times or by save_every, got both: give one.")
+    times = times if save_every is None else {"every": number(save_every, "save_every", positive=True)}
+    given = {"law": law, "method": method, "times": times, "engine": engine}
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    if store is not None:
+        from hamjl.store import create, resume
+
+        create(recipe, store, chunk=chunk, thin=thin, float32=float32)
+        return resume(store, recipe, progress=progress, log=log)
+    if chunk is not None or thin is not None or float32 or log is not None:
+        raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
     chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:
@@ -85,16 +143,3 @@ def run(recipe: Recipe, *, progress: bool = True) -> xr.Dataset:
     if result.status != "success":
         warnings.warn(f"stopped at t = {result.reached:g}: {result.message}", RunWarning, stacklevel=3)
     return trajectory
-
-
-@contextmanager
-def _bar(span: tuple[float, float], progress: bool) -> Iterator[Monitor]:
-    """A monitor that moves a progress bar, or does nothing."""
-    if not progress or not sys.stderr.isatty():
-        yield lambda t: None
-        return
-    from tqdm import tqdm
-
-    style = "{percentage:3.0f}%|{bar}| {n:.4g} of {total:.4g} time units [{elapsed}<{remaining}]"
-    with tqdm(total=span[1] - span[0], delay=1, bar_format=style, leave=False) as bar:
-        yield lambda t: bar.update(t - span[0] - bar.n) and None

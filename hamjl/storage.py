@@ -1,12 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all: NetCDF files, and records of numbers, texts, arrays and tables."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from hamjl.errors import ProblemError, shown
@@ -26,7 +30,7 @@ def check_writable(path: str | Path) -> Path:
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ProblemError(f"the output must be writable, got {shown(given)}: change its permissions or the path.")
     except (OSError, ValueError, RuntimeError) as error:
-        raise ProblemError(f"the output must be a writable file, got {shown(given)} ({_reason(error)}).") from None
+        raise ProblemError(f"the output must be a writable file, got {shown(given)} ({reason(error)}).") from None
     return path
 
 
@@ -44,14 +48,61 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
         part.chmod(0o666 & ~umask)
         part.replace(path)
     except OSError as error:
-        raise ProblemError(f"the output must be writable, got {shown(str(given))} ({_reason(error)}).") from None
+        raise ProblemError(f"the output must be writable, got {shown(str(given))} ({reason(error)}).") from None
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
     return given
 
 
-def _reason(error: Exception) -> str:
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Put a record in place of the one before in one move, after it has reached the disk; OSError where that fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(_encode(record), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record; OSError or ValueError where there is none."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_hook=_decode)
+    return record
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder has reached the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _encode(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _encode(value) for key, value in tree.items()}
+    if isinstance(tree, np.ndarray):
+        tree = np.ascontiguousarray(tree)
+        text = base64.b64encode(tree.tobytes()).decode("ascii")
+        return {"$array": text, "dtype": tree.dtype.str, "shape": list(tree.shape)}
+    return tree.item() if isinstance(tree, np.generic) else tree
+
+
+def _decode(table: dict[str, Any]) -> Any:
+    if "$array" not in table:
+        return table
+    return np.frombuffer(base64.b64decode(table["$array"]), table["dtype"]).reshape(table["shape"]).copy()
+
+
+def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
@@ -77,5 +128,5 @@ def read_netcdf(path: str | Path) -> xr.Dataset:
     try:
         return xr.load_dataset(path, decode_times=False)
     except Exception as error:  # whatever the readers of foreign files raise
-        reason = _reason(error) if isinstance(error, OSError) else "another format"
-        raise ProblemError(f"the file must be readable NetCDF, got {shown(str(path))} ({reason}).") from None
+        why = reason(error) if isinstance(error, OSError) else "another format"
+        raise ProblemError(f"the file must be readable NetCDF, got {shown(str(path))} ({why}).") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamjl import functions, signals
-from hamjl.checks import keys, mapping, number
+from hamjl.checks import choice, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
-from hamjl.problem import check_dissipation, check_span, covered, one_signal
-from hamjl.signals import Signal
+from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
+from hamjl.signals import Signal, extended
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -181,6 +182,25 @@ class SymbolicSystem:
         names = (self.states, [f"p_{name}" for name in self.states], self.controls, self.signals)
         symbols = (*([symbol(name) for name in part] for part in names), symbol("t"))
         return symbols, [to_sympy(f).subs(values) for f in self.states.values()], to_sympy(self.cost).subs(values)
+
+    def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> SymbolicSystem:
+        """The system whose sampled signals go on with more data; see `hamjl.Session.feed`."""
+        if target is not None:
+            raise ProblemError("a system has no targets but signals: give them as inputs.")
+        later = copy(self)
+        held = dict(self.signals)
+        for name, more in mapping({} if inputs is None else inputs, "inputs").items():
+            held[choice(name, self.signals, "A name of inputs")] = extended(held[name], more, since)
+        object.__setattr__(later, "signals", held)
+        object.__setattr__(later, "span", common_span(self.span, list(held.values())))
+        for name, signal in held.items():
+            covered(signal, later.span, "signals", name, gaps=False)
+        return later
+
+    @property
+    def known_until(self) -> float:
+        """The time up to which all signals are defined; infinite where they are analytic."""
+        return min((signal.domain[1] for signal in self.signals.values()), default=np.inf)
 
     def __repr__(self) -> str:
         return f"SymbolicSystem({self.states}, cost={self.cost!r}, span={self.span})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
@@ -45,51 +46,96 @@ SCALING = (
     "p_x, p_w, lagrangian and hamiltonian are divided by φ(t), so that they stay finite where φ = exp(θ t) would not; "
     "multiply by φ(t) for the paper's quantities"
 )
+TIME = {"long_name": "time", "units": "time unit"}
 PACKAGES = ("hamjl", "numpy", "scipy", "sympy", "xarray")
 
 
 def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> xr.Dataset:
     """Label an engine's result; derived quantities are computed here, alike for all engines."""
     time = lowered.times[: len(result.states)]
-    with np.errstate(all="ignore"):
-        if isinstance(recipe.problem, SymbolicSystem):
-            description, values, coords = _label_system(recipe.problem, lowered, time, result)
-        else:
-            description, values, coords = _label_network(recipe.problem, lowered, time, result)
+    values = derive(recipe.problem, lowered, time, result)
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
-        for name, (dims, long_name, units) in description.items()
-        if name != "u" or values["u"].shape[1]  # a dimension of length zero would be unlimited in a NetCDF file
+        for name, (dims, long_name, units) in describe(recipe.problem).items()
     }
     text, arrays = recipe.pack()
-    attrs = {
+    labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
+    labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
+    attrs = {**attributes(recipe, lowered, engine), **progress(result), "recipe": text}
+    return xr.Dataset(variables, labels, attrs).merge(arrays)
+
+
+def describe(problem: Problem | SymbolicSystem) -> Description:
+    """The variables of a trajectory of the problem: name, dimensions after time, long name, units."""
+    if isinstance(problem, SymbolicSystem):
+        return {name: part for name, part in SYSTEM.items() if name != "u" or problem.signals}
+    # a dimension of length zero would be unlimited in a NetCDF file
+    return {name: part for name, part in NETWORK.items() if name != "u" or problem.network.inputs}
+
+
+def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
+    """What is the same for all parts of a trajectory."""
+    return {
         "title": "hamjl trajectory",
         "law": recipe.law.to_dict()["name"],
-        "method": str(result.statistics.get("solver", lowered.method.name)),
+        "method": lowered.method.name,
+        "engine": engine,
+        "versions": json.dumps({name: version(name) for name in PACKAGES}),
+        "scaling": SCALING,
+    }
+
+
+def progress(result: Result) -> dict[str, Any]:
+    """How far a run came, and how it ended."""
+    return {
+        **({"method": str(result.statistics["solver"])} if "solver" in result.statistics else {}),
         "status": result.status,
         "message": result.message,
         "reached": float(result.reached),
         "statistics": json.dumps(result.statistics),
-        "engine": engine,
-        "versions": json.dumps({name: version(name) for name in PACKAGES}),
-        "scaling": SCALING,
-        "recipe": text,
     }
-    text_of = {name: (dim, [str(label) for label in given]) for name, (dim, given) in coords.items()}
-    labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in text_of.items() if given}
-    labels["time"] = ("time", time, {"long_name": "time", "units": "time unit"})  # type: ignore[assignment]
-    return xr.Dataset(variables, labels, attrs).merge(arrays)
 
 
-def _label_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> Any:
+def derive(problem: Problem | SymbolicSystem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+    """The values of all variables at the rows of a result, by name."""
+    with np.errstate(all="ignore"):
+        if isinstance(problem, SymbolicSystem):
+            return _derive_system(lowered, time, result)
+        return _derive_network(problem, lowered, time, result)
+
+
+def coordinates(problem: Problem | SymbolicSystem) -> dict[str, tuple[str, list[str]]]:
+    """The labels of a trajectory of the problem: name, dimension, texts."""
+    given: dict[str, tuple[str, Iterable[str]]]
+    if isinstance(problem, SymbolicSystem):
+        given = {
+            "input": ("input", problem.signals),
+            "state": ("state", problem.states),
+            "control": ("control", problem.controls),
+        }
+    else:
+        network = problem.network
+        given = {
+            "input": ("input", network.inputs),
+            "neuron": ("neuron", network.neurons),
+            "output": ("output", network.outputs),
+            "arc": ("arc", network.arcs),
+            "arc_source": ("arc", (network.vertices[j] for j in network.source)),
+            "arc_target": ("arc", (network.neurons[i] for i in network.target)),
+        }
+    texts = {name: (dim, [str(label) for label in labels]) for name, (dim, labels) in given.items()}
+    return {name: (dim, labels) for name, (dim, labels) in texts.items() if labels}
+
+
+def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
     assert isinstance(lowered.field, NetworkField)
-    network, dynamics = problem.network, NetworkDynamics(lowered.field, lowered.law)
-    drive, d = dynamics.drive(time), len(network.inputs)
+    dynamics, d = NetworkDynamics(lowered.field, lowered.law), lowered.field.inputs
+    drive = dynamics.drive(time)
     x, w, p_x, p_w = dynamics.split(result.states)
-    values = {
+    return {
         "u": drive[:, :d],
         "x": x,
-        "y": x[:, network.output_index],
+        "y": x[:, problem.network.output_index],
         "z": drive[:, d:-1],
         "w": w,
         "p_x": p_x,
@@ -99,23 +145,14 @@ def _label_network(problem: Problem, lowered: Lowered, time: Floats, result: Res
         "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }
-    coords = {
-        "input": ("input", network.inputs),
-        "neuron": ("neuron", network.neurons),
-        "output": ("output", network.outputs),
-        "arc": ("arc", network.arcs),
-        "arc_source": ("arc", (network.vertices[j] for j in network.source)),
-        "arc_target": ("arc", (network.neurons[i] for i in network.target)),
-    }
-    return NETWORK, values, coords
 
 
-def _label_system(system: SymbolicSystem, lowered: Lowered, time: Floats, result: Result) -> Any:
+def _derive_system(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
     assert isinstance(lowered.field, SymbolicField)
     dynamics = SymbolicDynamics(lowered.field, lowered.law)
     drive = dynamics.drive(time)
     x, p_x = dynamics.split(result.states)
-    values = {
+    return {
         "u": drive[:, :-2],
         "x": x,
         "p_x": p_x,
@@ -124,9 +161,3 @@ def _label_system(system: SymbolicSystem, lowered: Lowered, time: Floats, result
         "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),
     }
-    coords = {
-        "input": ("input", system.signals),
-        "state": ("state", system.states),
-        "control": ("control", system.controls),
-    }
-    return SYSTEM, values, coords

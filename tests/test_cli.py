@@ -258,3 +258,53 @@ def test_ctrl_c_saves_what_there_is(tmp_path):
     assert run.attrs["status"] == "interrupted"
     assert run.sizes["time"] > 10
     assert "interrupted" in stdout
+
+
+def test_a_run_into_a_store_is_resumed(problem_file, tmp_path):
+    store, log = tmp_path / "run.zarr", tmp_path / "log.jsonl"
+    code, output = call(
+        "run",
+        str(problem_file),
+        "--store",
+        str(store),
+        "--thin",
+        "w=5",
+        "--float32",
+        "--chunk",
+        "50",
+        "--log",
+        str(log),
+    )
+    assert code == 0, output
+    assert "success" in output
+    assert '"status": "success"' in log.read_text().splitlines()[-1]
+    with hj.open(store) as found:
+        assert found.w.dims == ("time_5", "arc")
+        assert found.w.dtype == "float32"
+    code, output = call("resume", str(store), str(problem_file))
+    assert code == 0
+    assert "success" in output
+    code, output = call("show", str(store))
+    assert code == 0
+    assert "time_5" in output
+    other = tmp_path / "other.toml"
+    other.write_text(problem_file.read_text().replace("costate_reversal", "cauchy"))
+    code, output = call("resume", str(store), str(other))
+    assert code == 1
+    assert "another" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one place"),
+        (["-o", "a.nc", "--store", "b.zarr"], "one place"),
+        (["--store", "b.zarr", "--thin", "w"], "NAME=K"),
+        (["-o", "a.nc", "--chunk", "5"], "go with a store"),
+    ],
+)
+def test_wrong_options_of_a_run(problem_file, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, output = call("run", str(problem_file), *arguments)
+    assert code == 1
+    assert message in output

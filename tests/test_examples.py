@@ -27,6 +27,18 @@ def test_sunspots_are_learnt_on_line(tmp_path):
     xr.testing.assert_identical(xr.load_dataset(again), xr.load_dataset(tmp_path / "sunspots.nc"))
 
 
+def test_a_live_stream_gives_the_trajectory_of_one_call(tmp_path):
+    script = ROOT / "examples" / "live_stream.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "-o", str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "one call: yes" in done.stdout
+    ours, before = (float(line.split()[-1]) for line in done.stdout.splitlines() if "RMS error" in line)
+    assert ours < 0.5 * before
+    assert (tmp_path / "live_stream.png").stat().st_size > 10_000
+
+
 def test_digits_are_learnt_on_line_as_by_sgd_with_momentum(tmp_path):
     """At reduced size on the embedded engine: 600 digits, each shown once."""
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

@@ -11,6 +11,7 @@ from conftest import random_problem, stiff, tight
 
 import hamjl as hj
 from hamjl import solving
+from hamjl.engines import running
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,7 @@ def test_an_interrupted_run_returns_what_it_has(method, monkeypatch):
         yield monitor
 
     monkeypatch.setattr(solving, "_bar", interrupting)
+    monkeypatch.setattr(running, "SECONDS", 0.0)
     with pytest.warns(hj.RunWarning, match="interrupted"):
         run = hj.solve(random_problem(0), method=method)
     assert run.attrs["status"] == "interrupted"

@@ -23,6 +23,9 @@ class Dynamics(Protocol):
 
     field: Any
     dimension: int
+    guess: (
+        Array  # what is remembered from one evaluation to the next: the fixed point of the backprop limit, or nothing
+    )
 
     def signals(self) -> list[Piecewise]:
         """All signal tables."""

@@ -27,13 +27,13 @@ class LimitDynamics:
         self.dimension = 2 * len(field.source)
         depth = depths(field.inputs, field.neurons, field.source, field.target)
         self._order = None if depth is None else [np.flatnonzero(depth == k) for k in range(depth.max() + 1)]
-        self._x: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
+        self.guess: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
         self.signals, self.drive = self.inner.signals, self.inner.drive
 
     def restrict(self, y: Array) -> Array:
         """The state (w, p_w/φ) of a full state; x is kept as the guess of the fixed point."""
         x, w, _, pw = self.inner.split(y)
-        self._x = x.copy()
+        self.guess = x.copy()
         return np.concatenate((w, pw))
 
     def full(self, y: Array, drive: Array) -> Array:
@@ -82,14 +82,14 @@ class LimitDynamics:
 
         These are implicit steps of (7), longer and longer, so that equilibria which (7) would reach are found.
         """
-        x, pace, before = self._x, 1.0, np.inf
+        x, pace, before = self.guess, 1.0, np.inf
         one, matrix = np.eye(len(x)), self._recurrent(w)
         for _ in range(200):
             sigma, slope = self._sigma(w, u, x)
             residual = sigma - x
             size = float(np.abs(residual).max())
             if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
-                self._x = x
+                self.guess = x
                 return x
             pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
             before = size

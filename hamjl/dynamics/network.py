@@ -28,6 +28,7 @@ class NetworkDynamics:
 
     def __init__(self, field: NetworkField, law: LawCode) -> None:
         self.field, self.law = field, law
+        self.guess: Array = np.zeros(0)
         n, arcs = field.neurons, len(field.source)
         self.dimension = 2 * (n + arcs)
         self._x, self._w = slice(0, n), slice(n, n + arcs)

@@ -24,6 +24,7 @@ class SymbolicDynamics:
 
     def __init__(self, field: SymbolicField, law: LawCode) -> None:
         self.field, self.law = field, law
+        self.guess: Array = np.zeros(0)
         self.dimension = 2 * field.states
         n, k = field.states, len(field.signals)
         self._flow = compile_program(field.program, [*_labels("h_p", n), *_labels("h_x", n)])

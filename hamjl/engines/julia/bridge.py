@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
+from hamjl.engines.running import SECONDS
 from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
-from hamjl.lowered import STATUS, LawCode, Lowered, Monitor, NetworkField, Result, SymbolicField
+from hamjl.lowered import STATUS, Floats, Integers, LawCode, Lowered, NetworkField, Result, State, SymbolicField
 from hamjl.piecewise import Piecewise
 
-SECONDS = 0.05  # of integration between two looks at Ctrl-C and the progress bar
 # words that a symbol may not be in Julia though Python lets it
 # fmt: off
 WORDS = frozenset((
@@ -29,28 +29,81 @@ WORDS = frozenset((
 # fmt: on
 
 
-def integrate(lowered: Lowered, monitor: Monitor) -> Result:
-    """Integrate the record in slices of `SECONDS`; in between Python is in charge, so Ctrl-C and progress work."""
-    julia = module()
-    run, interrupted = None, False
-    try:
+class JuliaRun:
+    """A run on the Julia side; in between two slices Python is in charge, so Ctrl-C and progress work."""
+
+    def __init__(self, lowered: Lowered, state: State | None = None) -> None:
+        self._julia, self._lowered, self._times = module(), lowered, lowered.times
         with failures():
-            run = _start(julia, lowered)
-            while julia.advance_b(run, SECONDS):
-                monitor(float(run.reached))
-    except KeyboardInterrupt:
-        interrupted = True
-    statistics: dict[str, int | float | str] = {}
-    if lowered.method.name != "Euler":
-        statistics["solver"] = lowered.method.name
-    if run is None:
-        rows = np.empty((0, len(lowered.initial)))
-        return Result(rows, np.empty(0), "interrupted", STATUS["interrupted"], lowered.span[0], statistics)
-    states, signs, count, status, reached, counts = julia.finished(run)
-    statistics |= {str(key): int(value) for key, value in counts.items()}
-    status = "interrupted" if interrupted else str(status)
-    rows = states.to_numpy(copy=False).T[: int(count)]  # columns of Julia's matrix are rows of NumPy's
-    return Result(rows, signs.to_numpy(copy=False)[: int(count)], status, STATUS[status], float(reached), statistics)
+            self._run = _start(self._julia, lowered)
+            if state is not None:
+                arrays = [floats(state[name]) for name in _ARRAYS]
+                self._julia.restore_b(self._run, *arrays, _vector("UInt8", state["solver"]))
+
+    @property
+    def status(self) -> str:
+        """Whether and how the run has ended."""
+        return str(self._run.status)
+
+    @property
+    def reached(self) -> float:
+        """Present time."""
+        return float(self._run.reached)
+
+    def aim(self, until: float, times: Floats, save: Integers) -> None:
+        """Set the next goal."""
+        self._julia.aim_b(self._run, float(until), floats(times), _integers(save))
+
+    def advance(self, seconds: float) -> bool:
+        """Integrate for about so many seconds; return whether there is more to do."""
+        with failures():
+            return bool(self._julia.advance_b(self._run, float(seconds)))
+
+    def result(self) -> Result:
+        """The samples since the last `aim`."""
+        states, signs, count, status, reached, counts = self._julia.finished(self._run)
+        statistics: dict[str, int | float | str] = {}
+        if self._lowered.method.name != "Euler":
+            statistics["solver"] = self._lowered.method.name
+        statistics |= {str(key): int(value) for key, value in counts.items()}
+        rows = states.to_numpy(copy=False).T[: int(count)]  # columns of Julia's matrix are rows of NumPy's
+        message = STATUS.get(str(status), str(status))
+        return Result(rows, signs.to_numpy(copy=False)[: int(count)], str(status), message, float(reached), statistics)
+
+    def feed(self, lowered: Lowered) -> None:
+        """Go on with other signals."""
+        self._lowered = lowered
+        with failures():
+            tables = _tuple(_signals(self._julia, lowered.field))
+            self._julia.feed_b(self._run, tables, float(lowered.span[1]))
+
+    def export(self) -> State:
+        """The complete state."""
+        with failures():
+            parts = self._julia.export_state(self._run)
+        *arrays, solver = (part.to_numpy(copy=True) for part in parts)
+        return {**dict(zip(_ARRAYS, arrays, strict=True)), "solver": solver}
+
+
+_ARRAYS = ("numbers", "y", "before", "guess")
+
+
+def start(lowered: Lowered, state: State | None = None) -> JuliaRun:
+    """A run under way; see `hamjl.lowered.Engine`."""
+    return JuliaRun(lowered, state)
+
+
+def integrate_all(records: Sequence[Lowered]) -> list[Result]:
+    """Integrate several records over their spans, on all threads of Julia."""
+    if not records:
+        return []
+    runs = [start(lowered) for lowered in records]
+    julia = module()
+    together = _tuple(run._run for run in runs)
+    with failures():
+        while julia.advance_together_b(together, SECONDS):
+            pass
+    return [run.result() for run in runs]
 
 
 @contextmanager
@@ -128,10 +181,7 @@ def law(julia: Any, code: LawCode) -> Any:
 
 
 def network(julia: Any, field: NetworkField, signs: Any) -> Any:
-    d = field.inputs
     loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
-    signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
-    signals += [_table(julia, table, columns + 1 + d) for table, columns in field.target_signals]
     return julia.network(
         field.inputs,
         field.neurons,
@@ -148,7 +198,7 @@ def network(julia: Any, field: NetworkField, signs: Any) -> Any:
         formula(julia, loss),
         formula(julia, field.regularizer.only(["df", "d2f"])),
         formula(julia, field.dissipation.only(["rate"])),
-        _tuple(signals),
+        _tuple(_signals(julia, field)),
         signs,
     )
 
@@ -165,6 +215,14 @@ def _symbolic(julia: Any, field: SymbolicField, signs: Any) -> Any:
         _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
         signs,
     )
+
+
+def _signals(julia: Any, field: NetworkField | SymbolicField) -> list[Any]:
+    """The tables of all signals, with the columns of the drive that they fill."""
+    if isinstance(field, SymbolicField):
+        return [_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)]
+    signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
+    return signals + [_table(julia, table, columns + 1 + field.inputs) for table, columns in field.target_signals]
 
 
 def _table(julia: Any, table: Piecewise, columns: Any) -> Any:

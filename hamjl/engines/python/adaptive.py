@@ -4,64 +4,56 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from scipy.integrate import BDF, DOP853, LSODA, RK45, Radau
 from scipy.optimize import brentq
 
-from hamjl.dynamics import Dynamics, NoFixedPointError
+from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
+from hamjl.engines.python import solvers
 from hamjl.engines.python.euler import periodic_sign
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.errors import EngineError
-from hamjl.lowered import Floats, LawCode, Lowered, Monitor, Result
+from hamjl.lowered import Floats, Integers, Lowered, Result, State
 
 SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
 LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
-ROUNDING = 1e-13  # of the times of a run, relative
+ROUNDING = 1e-13  # of the times, relative
 LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
+_PLAIN = ("reached", "entered", "stop", "s", "over", "flipped", "name")
 BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
 
 
-def run_adaptive(dynamics: Dynamics, lowered: Lowered, monitor: Monitor) -> Result:
-    """Integrate over the span, saving at ``lowered.times`` by dense output."""
-    run = _Run(dynamics, lowered, monitor)
-    if lowered.law.limit and run.name not in ("RK45", "DOP853") and dynamics.dimension > LARGE:
-        raise EngineError(
-            f"implicit methods take at most {LARGE} unknowns of the backprop limit, whose Jacobian is full, got "
-            f"{dynamics.dimension}: use DOP853."
-        )
-    status = "success"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # LSODA's own; the status says it
-        try:
-            run.integrate()
-        except KeyboardInterrupt:
-            status = "interrupted"
-        except Stop as stop:
-            status = stop.status
-        except NoFixedPointError:
-            status = "no_fixed_point"
-        except (ValueError, RuntimeError, np.linalg.LinAlgError):  # a Newton matrix with NaN or singular
-            status = "diverged"
-    return run.recorder.result(status, run.t, {"solver": run.name, **run.counts})
+class AdaptiveRun:
+    """An adaptive integration under way: time, state and sign after the step taken last, and SciPy's solver."""
 
-
-class _Run:
-    """State of one integration: present time, state and sign."""
-
-    def __init__(self, dynamics: Dynamics, lowered: Lowered, monitor: Monitor) -> None:
-        self.dynamics, self.lowered, self.monitor = dynamics, lowered, monitor
-        self.recorder = Recorder(dynamics, lowered)
-        self.t, self.end = lowered.span
-        self.y = dynamics.restrict(lowered.initial)
+    def __init__(self, dynamics: Dynamics, lowered: Lowered, state: State | None) -> None:
+        self.dynamics, self.lowered = dynamics, lowered
+        self.y = self.before = dynamics.restrict(lowered.initial)  # after and before the step taken last
+        self.reached = self.entered = self.stop = lowered.span[0]
         self.s = 1.0
+        self.solver: Any = None
+        self._within: Any = None  # its interpolant of the step taken last
+        self.over = True  # the solver's stretch: at a stop or a flip it ends, and another begins
+        self.flipped = False  # the sign changes with the next stretch
+        self.status = "running"
         self.counts: Counter[str] = Counter(steps=0, rhs=0, jacobians=0, factorizations=0, restarts=0)
         self.name = self._choose()
+        if lowered.law.limit and self.name not in ("RK45", "DOP853") and dynamics.dimension > LARGE:
+            raise EngineError(
+                f"implicit methods take at most {LARGE} unknowns of the backprop limit, whose Jacobian is full, got "
+                f"{dynamics.dimension}: use DOP853."
+            )
+        if lowered.law.flip == "track":
+            self.s = track_sign(1.0, float(self.y @ self.y), lowered.law.radius, lowered.law.hysteresis)
+        if state is not None:
+            self._restore(state)
+        self.aim(lowered.span[1], lowered.times, lowered.save)
 
     def _choose(self) -> str:
         method = self.lowered.method
@@ -71,96 +63,171 @@ class _Run:
             return "LSODA"
         if self.lowered.law.limit:  # the fast part is gone
             return "DOP853"
-        start = self.lowered.span[0]
+        start, end = self.lowered.span
         jacobian = self.dynamics.jacobian(self.y, self.dynamics.drive(start), 1.0)
         speed = float(abs(jacobian).sum(axis=1).max())
-        return "BDF" if speed * (self.end - start) > STIFF else "DOP853"
+        return "BDF" if speed * (end - start) > STIFF else "DOP853"
 
-    def integrate(self) -> None:
-        law = self.lowered.law
-        if law.flip == "track":
-            self.s = track_sign(1.0, float(self.y @ self.y), law.radius, law.hysteresis)
-        for stop in _stops(self.dynamics, law, self.lowered.span):
-            if law.flip == "periodic":
-                middle = np.array([(self.t + stop) / 2])
-                self.s = float(periodic_sign(middle, law.frequency)[0])
-            while self.t < stop:
-                self._until(stop)
-        self._save_before(np.nextafter(self.end, np.inf), lambda t: self.y, lambda t: t)
+    def aim(self, until: float, times: Floats, save: Integers) -> None:
+        """Set the next goal."""
+        self.until = until
+        self.recorder = Recorder(len(self.lowered.initial), times, save)
+        if self.status == "success":
+            self.status = "running"
 
-    def _until(self, stop: float) -> None:
-        """Integrate to `stop`, or to the next flip of the track policy."""
-        lowered, start = self.lowered, self.t
-        law, method = lowered.law, lowered.method
-        # At a stop, and beyond it, a step that ends there sees the limit from the inside.
-        first, last = self.t, max((self.t + stop) / 2, stop - 10 * ROUNDING * max(map(abs, lowered.span)))
+    def advance(self, seconds: float) -> bool:
+        """Take steps for about so many seconds; return whether there is more to do."""
+        deadline = perf_counter() + seconds
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # LSODA's own; the status says it
+            try:
+                while self.status == "running":
+                    self._move()
+                    if perf_counter() > deadline:
+                        break
+            except Stop as stop:
+                self.status = stop.status
+            except NoFixedPointError:
+                self.status = "no_fixed_point"
+            except (ValueError, RuntimeError, np.linalg.LinAlgError):  # a Newton matrix with NaN or singular
+                self.status = "diverged"
+        return self.status == "running"
 
-        def inside(t: float) -> float:
-            return min(max(t, first), last)
+    def result(self) -> Result:
+        """The samples since the last `aim`."""
+        counts = self.counts + self._solver_counts()
+        statistics: dict[str, int | float | str] = {"solver": self.name, **{name: counts[name] for name in self.counts}}
+        return self.recorder.result(self.status, self.reached, statistics)
 
-        solver = self._solver(stop, inside)
+    def feed(self, lowered: Lowered) -> None:
+        """Go on with other signals; a stretch that ended where they did may go on."""
+        guess = self.dynamics.guess
+        before, self.lowered = self.lowered.span[1], lowered
+        self.dynamics = dynamics_of(lowered.field, lowered.law)
+        self.dynamics.guess = guess
+        if self.solver is not None and self.stop == before:
+            jumps = self.over and (self.flipped or self._is_stop(self.reached))
+            if not jumps:
+                self.over = False
+                self.stop = self._next_stop(self.reached)
+                solvers.extend(self.solver, self.stop)
+
+    def export(self) -> State:
+        """Time, state and sign, and all that the solver remembers."""
+        state: State = {name: getattr(self, name) for name in _PLAIN}
+        state |= {
+            "y": self.y.copy(),
+            "before": self.before.copy(),
+            "guess": self.dynamics.guess.copy(),
+            "counts": dict(self.counts),
+        }
+        if self.solver is not None:
+            state["solver"] = solvers.export(self.solver)
+        return state
+
+    def _restore(self, state: State) -> None:
+        for name in _PLAIN:
+            setattr(self, name, state[name])
+        self.y, self.before, self.counts = state["y"].copy(), state["before"].copy(), Counter(state["counts"])
+        if "solver" in state:
+            saved = state["solver"]
+            self.solver = self._new_solver(saved["t"], saved["y"])
+            solvers.restore(self.solver, saved)
+        self.dynamics.guess = state["guess"].copy()
+
+    # -- one step after the other ------------------------------------------------------------------------------------
+    def _move(self) -> None:
+        """End at the goal, or take a step; between two moves nothing before the present time is due."""
+        end, recorder = self.lowered.span[1], self.recorder
+        self._save_due()
+        if self.reached >= end:
+            while recorder.count < len(recorder.times):
+                t, law = float(recorder.times[recorder.count]), self.lowered.law
+                s = float(periodic_sign(np.array(t), law.frequency)) if law.flip == "periodic" else self.s
+                recorder.add(self.dynamics, self.y, self.dynamics.drive(t), s)
+        if self.reached >= min(self.until, end) and recorder.count == len(recorder.times):
+            self.status = "success"
+        else:
+            self._step()
+            self._save_due()
+
+    def _step(self) -> None:
+        if self.over:
+            self._enter()
+        if self.counts["steps"] >= self.lowered.method.max_steps:
+            raise Stop("max_steps")
+        solver = self.solver
+        solver.step()
+        stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
+        if solver.status == "failed" or stalled:  # LSODA goes on for ever where t + h = t
+            blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(self.lowered.initial).max())
+            raise Stop("diverged" if blown_up else "step_too_small")
+        check_finite(solver.y)
+        self.counts["steps"] += 1
+        flip = self._flip_within(solver) if self.lowered.law.flip == "track" else None
+        self.before, self._within = self.y, None
+        self.y = solver.y.copy() if flip is None else solver.dense_output()(flip)
+        self.reached = float(solver.t if flip is None else flip)
+        self.flipped = flip is not None
+        self.over = self.flipped or solver.status != "running"
+        if self.flipped and self.reached <= self.entered:
+            raise Stop("step_too_small")
+
+    def _enter(self) -> None:
+        """Begin the stretch up to the next stop: its pieces of the signals, its sign."""
+        self.counts.update(self._solver_counts())
         self.counts["restarts"] += 1
-        try:
-            while solver.status == "running":
-                if self.counts["steps"] >= method.max_steps:
-                    raise Stop("max_steps")
-                solver.step()
-                stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
-                if solver.status == "failed" or stalled:  # LSODA goes on for ever where t + h = t
-                    blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(lowered.initial).max())
-                    raise Stop("diverged" if blown_up else "step_too_small")
-                check_finite(solver.y)
-                self.counts["steps"] += 1
-                flip = self._flip_within(solver) if law.flip == "track" else None
-                until = solver.t if flip is None else flip
-                if self._due(until):
-                    self._save_before(until, self._along(solver), inside)
-                self.y = solver.y.copy() if flip is None else solver.dense_output()(flip)
-                self.t = until
-                self.monitor(self.t)
-                if flip is not None:
-                    self.s = -self.s
-                    if flip <= start:
-                        raise Stop("step_too_small")
-                    break
-        finally:
-            self.counts.update(rhs=int(solver.nfev), jacobians=int(solver.njev), factorizations=int(solver.nlu))
+        if self.flipped:
+            self.s, self.flipped = -self.s, False
+        self.entered = self.reached
+        if self.reached >= self.stop:
+            self.stop = self._next_stop(self.reached)
+        law = self.lowered.law
+        if law.flip == "periodic":
+            self.s = float(periodic_sign(np.array((self.entered + self.stop) / 2), law.frequency))
+        self.solver, self.over = self._new_solver(self.reached, self.y), False
 
-    def _along(self, solver: Any) -> Callable[[float], Floats]:
-        """The state within the step just taken; its start is exactly the state before."""
-        start, y, interpolant = self.t, self.y, solver.dense_output()
-        return lambda t: y if t == start else interpolant(t)
+    def _solver_counts(self) -> Counter[str]:
+        solver = self.solver
+        if solver is None:
+            return Counter()
+        return Counter(rhs=int(solver.nfev), jacobians=int(solver.njev), factorizations=int(solver.nlu))
 
-    def _solver(self, stop: float, inside: Callable[[float], float]) -> Any:
-        dynamics, s = self.dynamics, self.s
-        constant = self.lowered.method
+    def _inside(self, t: float) -> float:
+        """A time whose pieces are in force for the stretch: at a stop, and beyond it, the limit from the inside."""
+        middle = (self.entered + self.stop) / 2
+        last = max(middle, self.stop - 10 * ROUNDING * max(abs(self.entered), abs(self.stop)))
+        return min(max(t, self.entered), last)
 
+    def _new_solver(self, t: float, y: Floats) -> Any:
         def rhs(t: float, y: Floats) -> Floats:
-            return dynamics.rhs(y, dynamics.drive(t, inside(t)), s, np.empty_like(y))
+            drive = self.dynamics.drive(t, self._inside(t))
+            return self.dynamics.rhs(y, drive, self.s, np.empty_like(y))
 
         def jacobian(t: float, y: Floats) -> Any:
-            return dynamics.jacobian(y, dynamics.drive(t, inside(t)), s)
+            return self.dynamics.jacobian(y, self.dynamics.drive(t, self._inside(t)), self.s)
 
         def dense_jacobian(t: float, y: Floats) -> Floats:
             matrix = jacobian(t, y)
             return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
-        options: dict[str, Any] = {"rtol": constant.rtol, "atol": constant.atol}
+        method = self.lowered.method
+        options: dict[str, Any] = {"rtol": method.rtol, "atol": method.atol}
         if self.name in ("BDF", "Radau"):
             options["jac"] = jacobian
         elif self.name == "LSODA":
             options["jac"] = dense_jacobian
-        return SOLVERS[self.name](rhs, self.t, self.y, stop, **options)
+        return solvers.remember(SOLVERS[self.name](rhs, t, y, self.stop, **options))
 
-    def _due(self, t: float) -> bool:
-        k = self.recorder.count
-        return k < len(self.recorder.times) and bool(self.recorder.times[k] < t)
-
-    def _save_before(self, t: float, state_at: Any, inside: Callable[[float], float]) -> None:
-        """Save the rows due before `t`; a row at a stop belongs to what follows it."""
-        while self._due(t):
-            when = float(self.recorder.times[self.recorder.count])
-            self.recorder.save(state_at(when), self.dynamics.drive(when, inside(when)), self.s)
+    def _save_due(self) -> None:
+        """Save the rows due before the present time; a row at a stop belongs to what follows it."""
+        recorder, solver = self.recorder, self.solver
+        while recorder.count < len(recorder.times) and recorder.times[recorder.count] < self.reached:
+            when = float(recorder.times[recorder.count])
+            if self._within is None:
+                self._within = solver.dense_output()
+            y = self._within(when) if when != solver.t_old else self.before
+            recorder.add(self.dynamics, y, self.dynamics.drive(when, self._inside(when)), self.s)
 
     def _flip_within(self, solver: Any) -> float | None:
         """First time in the step just taken at which |state|² leaves the band of the present sign, or None."""
@@ -180,16 +247,28 @@ class _Run:
                 return float(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
         return None
 
+    # -- times to be hit exactly -------------------------------------------------------------------------------------
+    def _next_stop(self, t: float) -> float:
+        """The first stop after `t`, or the end; of several that are equal but for rounding the last."""
+        end = self.lowered.span[1]
+        found = self._after(t)
+        while found < end:
+            further = min(self._after(found), end)
+            if further - found > ROUNDING * max(abs(self.lowered.span[0]), abs(further)):
+                return found
+            found = further
+        return end
 
-def _stops(dynamics: Dynamics, law: LawCode, span: tuple[float, float]) -> Floats:
-    """Times to be hit exactly, the end included."""
-    start, end = span
-    stops = [table.stops for table in dynamics.signals()] + [np.array([end])]
-    if law.flip == "periodic":
-        half = 1.0 / (2.0 * law.frequency)
-        k = np.arange(np.floor(start / half - 0.5), np.ceil(end / half))
-        stops.append((k + 0.5) * half)
-    times = np.unique(np.concatenate(stops))
-    times = times[(times > start) & (times < end)]
-    apart = np.diff(np.append(times, end)) > ROUNDING * max(abs(start), abs(end))  # equal but for rounding: one stop
-    return np.append(times[apart], end)
+    def _after(self, t: float) -> float:
+        candidates = [np.inf]
+        for table in self.dynamics.signals():
+            k = int(np.searchsorted(table.stops, t, side="right"))
+            candidates += table.stops[k : k + 1].tolist()
+        if self.lowered.law.flip == "periodic":
+            half = 1.0 / (2.0 * self.lowered.law.frequency)
+            k = int(np.floor(t / half - 0.5))
+            candidates += [when for n in (k, k + 1, k + 2) if (when := (n + 0.5) * half) > t][:1]
+        return min(candidates)
+
+    def _is_stop(self, t: float) -> bool:
+        return self._after(np.nextafter(t, -np.inf)) == t

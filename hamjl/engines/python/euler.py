@@ -2,50 +2,106 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 
-from hamjl.dynamics import Dynamics, NoFixedPointError
+from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
-from hamjl.lowered import Floats, LawCode, Lowered, Monitor, Result
+from hamjl.lowered import Floats, Integers, LawCode, Lowered, Result, State, whole_steps
 
-BLOCK = 1024  # steps whose drives are tabulated at once
+BLOCK = 1024  # steps whose drives are tabulated at once; blocks begin at multiples of it, wherever a run is taken up
 
 
-def run_euler(dynamics: Dynamics, lowered: Lowered, monitor: Monitor) -> Result:
-    """Take ``save[-1]`` steps, keeping the states before the steps counted in ``save``."""
-    recorder = Recorder(dynamics, lowered)
-    step, start, law = lowered.method.step, lowered.span[0], lowered.law
-    last = int(lowered.save[-1])
-    y = dynamics.restrict(lowered.initial)
-    dy = np.empty_like(y)
-    k, s, status = 0, 1.0, "success"
-    try:
-        upcoming = int(lowered.save[0])
-        for first in range(0, last + 1, BLOCK):
-            count = min(BLOCK, last + 1 - first)
-            t = start + np.arange(first, first + count) * step
-            drives, signs = dynamics.drive(t), _signs(law, t, first)
-            monitor(float(t[0]))
-            for k in range(first, first + count):
+class EulerRun:
+    """Algorithm 1 under way: after k steps, with the sign s that step k - 1 had."""
+
+    def __init__(self, dynamics: Dynamics, lowered: Lowered, state: State | None) -> None:
+        self.dynamics, self.lowered = dynamics, lowered
+        self.y = dynamics.restrict(lowered.initial)
+        self.k, self.s = 0, 1.0
+        self.status = "running"
+        if state is not None:
+            self.y, self.k, self.s = state["y"].copy(), state["steps"], state["sign"]
+            dynamics.guess = state["guess"].copy()
+        self._dy = np.empty_like(self.y)
+        self._block = -1
+        self.aim(lowered.times[-1] if len(lowered.times) else lowered.span[0], lowered.times, lowered.save)
+
+    @property
+    def reached(self) -> float:
+        """Present time."""
+        return self.lowered.span[0] + self.k * self.lowered.method.step
+
+    def aim(self, until: float, times: Floats, save: Integers) -> None:
+        """Set the next goal, the last whole step up to `until`."""
+        self.recorder = Recorder(len(self.lowered.initial), times, save)
+        self.last = max(
+            whole_steps((self.lowered.span[0], until), self.lowered.method.step), *save[-1:].tolist(), self.k
+        )
+        if self.status == "success":
+            self.status = "running"
+
+    def advance(self, seconds: float) -> bool:
+        """Take steps for about so many seconds; return whether there are more to take."""
+        if self.status == "running":
+            try:
+                with np.errstate(all="ignore"):  # overflow is found by looking at the values
+                    self._steps(perf_counter() + seconds)
+            except Stop as stop:
+                self.status = stop.status
+            except NoFixedPointError:
+                self.status = "no_fixed_point"
+        return self.status == "running"
+
+    def result(self) -> Result:
+        """The samples since the last `aim`."""
+        return self.recorder.result(self.status, self.reached, {"steps": self.k})
+
+    def feed(self, lowered: Lowered) -> None:
+        """Go on with other signals."""
+        guess = self.dynamics.guess
+        self.lowered, self.dynamics = lowered, dynamics_of(lowered.field, lowered.law)
+        self.dynamics.guess = guess
+        self._block = -1
+
+    def export(self) -> State:
+        """State, steps taken and the sign."""
+        return {"y": self.y.copy(), "steps": self.k, "sign": self.s, "guess": self.dynamics.guess.copy()}
+
+    def _steps(self, deadline: float) -> None:
+        lowered, recorder, dynamics, y, dy = self.lowered, self.recorder, self.dynamics, self.y, self._dy
+        law, step, save = lowered.law, lowered.method.step, recorder.save
+        last = self.last
+        while self.k < last or (recorder.count < len(save) and save[recorder.count] == last):
+            first = self.k - self.k % BLOCK
+            if first != self._block:
+                self._tabulate(first)
+            drives, signs = self._drives, self._signs
+            for k in range(self.k, min(first + BLOCK, last + 1)):
                 drive = drives[k - first]
-                s = float(signs[k - first]) if law.flip != "track" else _track(s, y, law)
-                if k == upcoming:
-                    recorder.save(y, drive, s)
-                    upcoming = int(lowered.save[recorder.count]) if recorder.count < len(lowered.save) else -1
+                s = float(signs[k - first]) if law.flip != "track" else _track(self.s, y, law)
+                if recorder.count < len(save) and k == save[recorder.count]:
+                    recorder.add(dynamics, y, drive, s)
                 if k < last:
                     dynamics.rhs(y, drive, s, dy)
                     if law.semi_implicit:
                         dynamics.lead(dy, s, step)
-                    dy *= step
+                    np.multiply(dy, step, out=dy)
                     y += dy
-            check_finite(y)
-    except KeyboardInterrupt:
-        status = "interrupted"
-    except Stop as stop:
-        status = stop.status
-    except NoFixedPointError:
-        status = "no_fixed_point"
-    return recorder.result(status, start + k * step, {"steps": k})
+                    self.k, self.s = k + 1, s
+                    if perf_counter() > deadline:
+                        break
+            if self.k == last or self.k % BLOCK == 0:
+                check_finite(y)
+            if perf_counter() > deadline:
+                break
+        if self.k >= last and recorder.count == len(save):
+            self.status = "success"
+
+    def _tabulate(self, first: int) -> None:
+        t = self.lowered.span[0] + np.arange(first, first + BLOCK) * self.lowered.method.step
+        self._drives, self._signs, self._block = self.dynamics.drive(t), _signs(self.lowered.law, t, first), first
 
 
 def _signs(law: LawCode, t: Floats, first: int) -> Floats:

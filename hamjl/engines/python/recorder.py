@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hamjl.dynamics import Dynamics
-from hamjl.lowered import BOUND, STATUS, Floats, Lowered, Result
+from hamjl.lowered import BOUND, STATUS, Floats, Integers, Result
 
 
 class Stop(Exception):
@@ -19,23 +19,23 @@ class Stop(Exception):
 class Recorder:
     """Preallocated rows of full states (x, w, p_x, p_w); `count` of them are finished."""
 
-    def __init__(self, dynamics: Dynamics, lowered: Lowered) -> None:
-        self.dynamics, self.times = dynamics, lowered.times
-        self.states = np.empty((len(lowered.times), len(lowered.initial)))
-        self.signs = np.empty(len(lowered.times))
+    def __init__(self, width: int, times: Floats, save: Integers) -> None:
+        self.times, self.save = times, save
+        self.states = np.empty((len(times), width))
+        self.signs = np.empty(len(times))
         self.count = 0
 
-    def save(self, y: Floats, drive: Floats, s: float) -> None:
+    def add(self, dynamics: Dynamics, y: Floats, drive: Floats, s: float) -> None:
         """Store the next row."""
         check_finite(y)
-        self.states[self.count] = self.dynamics.full(y, drive)
+        self.states[self.count] = dynamics.full(y, drive)
         self.signs[self.count] = s
         self.count += 1
 
     def result(self, status: str, reached: float, statistics: dict[str, int | float | str]) -> Result:
         """The finished rows."""
         rows = self.count
-        return Result(self.states[:rows], self.signs[:rows], status, STATUS[status], reached, statistics)
+        return Result(self.states[:rows], self.signs[:rows], status, STATUS.get(status, status), reached, statistics)
 
 
 def check_finite(y: Floats) -> None:

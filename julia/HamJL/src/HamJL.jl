@@ -29,6 +29,7 @@ include("transcription.jl")
 include("recorder.jl")
 include("euler.jl")
 include("adaptive.jl")
+include("state.jl")
 include("bridge.jl")
 include("precompile.jl")
 

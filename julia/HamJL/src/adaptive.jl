@@ -91,24 +91,27 @@ end
 mutable struct AdaptiveRun{I} <: Run
     const flow::Flow
     const law::Law
-    const span::Tuple{Float64,Float64}
+    span::Tuple{Float64,Float64}
     const integrator::I
-    const times::Vector{Float64}
-    const stops::Vector{Float64}
     const max_steps::Int
-    const recorder::Recorder
-    const y::Vector{Float64}  # state at `reached`
-    const work::Vector{Float64}
     const size::Float64  # of the initial state
-    segment::Int
+    const y::Vector{Float64}  # state at `reached`
+    const before::Vector{Float64}  # at the start of the step taken last
+    const work::Vector{Float64}
+    times::Vector{Float64}
+    recorder::Recorder
+    until::Float64  # the time to go to
     entered::Float64  # where the integrator was last restarted
+    stop::Float64  # to be hit exactly
+    over::Bool  # the stretch up to the stop, or to a flip: the next step begins another
+    flipped::Bool  # the sign changes with the next stretch
     steps::Int
     restarts::Int
     status::String
     reached::Float64
 end
 
-function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, span, times; linear_algebra = "structured")
+function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, span; linear_algebra = "structured")
     flow = Flow(system)
     y = restrict(system, initial)
     foreach(confine!, tables(system))
@@ -123,26 +126,50 @@ function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, 
         unstable_check = (dt, u, p, t) -> false,
     )
     law.flip === :track && (flow.s = track_sign(1.0, square(y), law))
-    recorder = Recorder(system, length(times))
+    size = maximum(abs, initial; init = 0.0)
     return AdaptiveRun(
-        flow, law, span, integrator, times, stopping_times(system, law, span), max_steps, recorder, y, similar(y),
-        maximum(abs, initial; init = 0.0), 0, span[1], 0, 0, "running", span[1],
+        flow, law, span, integrator, max_steps, size, y, copy(y), similar(y), Float64[], Recorder(system, 0), span[2],
+        span[1], span[1], true, false, 0, 0, "running", span[1],
     )
 end
 
-const ROUNDING = 1e-13  # of the times of a run, relative
+"Set the next goal: a time, and the times to be saved on the way."
+function aim!(run::AdaptiveRun, until, times, save)
+    run.recorder = Recorder(run.flow.system, length(times))
+    run.until, run.times = until, times
+    run.status == "success" && (run.status = "running")
+    return nothing
+end
 
-"Times to be hit exactly, the end included."
-function stopping_times(system::System, law::Law, span)
-    start, stop = span
-    stops = [stop; (table.stops for table in tables(system))...]
-    if law.flip === :periodic
-        half = 1 / (2 * law.frequency)
-        append!(stops, ((k + 0.5) * half for k in floor(start / half - 0.5):ceil(stop / half)-1))
+const ROUNDING = 1e-13  # of the times, relative
+
+"The first time after `t` to be hit exactly, or the end; of several that are equal but for rounding the last."
+function next_stop(run::AdaptiveRun, t)
+    start, stop = run.span
+    found = stop_after(run, t)
+    while found < stop
+        further = min(stop_after(run, found), stop)
+        further - found > ROUNDING * max(abs(start), abs(further)) && return found
+        found = further
     end
-    stops = sort!(filter(t -> start < t <= stop, stops))
-    apart = [diff(stops) .> ROUNDING * maximum(abs, span); true]  # equal but for rounding: one stop
-    return stops[apart]
+    return stop
+end
+
+function stop_after(run::AdaptiveRun, t)
+    next = Inf
+    for table in tables(run.flow.system)
+        k = searchsortedlast(table.stops, t) + 1
+        k <= length(table.stops) && (next = min(next, table.stops[k]))
+    end
+    if run.law.flip === :periodic
+        half = 1 / (2 * run.law.frequency)
+        k = floor(t / half - 0.5)
+        while (k + 0.5) * half <= t
+            k += 1
+        end
+        next = min(next, (k + 0.5) * half)
+    end
+    return next
 end
 
 "Integrate for about so many seconds; return whether there is more to do."
@@ -150,7 +177,7 @@ function advance!(run::AdaptiveRun, seconds)
     deadline = time_ns() + round(UInt64, 1e9 * seconds)
     while run.status == "running"
         try
-            step_once!(run)
+            move!(run)
         catch error
             run.status = failure(error)
         end
@@ -163,47 +190,49 @@ failure(::NoFixedPoint) = "no_fixed_point"
 failure(::Union{SingularException,LAPACKException,DomainError,ArgumentError}) = "diverged"  # a Newton matrix with NaN
 failure(error) = throw(error)
 
-"One step of the solver, or a restart."
+"End at the goal, or take a step; between two moves nothing before the present time is due."
+function move!(run::AdaptiveRun)
+    save_before!(run, run.reached) || return nothing
+    run.reached >= run.span[2] && (save_at_end!(run) || return nothing)
+    if run.reached >= min(run.until, run.span[2]) && run.recorder.count == length(run.times)
+        run.status = "success"
+    else
+        step_once!(run) && save_before!(run, run.reached)
+    end
+    return nothing
+end
+
+"One step of the solver, after a restart where one is due; whether it was taken."
 function step_once!(run::AdaptiveRun)
     (; integrator, flow, law) = run
-    if run.segment == 0 || run.reached >= run.stops[run.segment]
-        run.segment == length(run.stops) && return finish!(run)
-        run.segment += 1
-        enter!(run)
-    end
+    run.over && enter!(run)
     if run.steps >= run.max_steps
         run.status = "max_steps"
-        return nothing
+        return false
     end
-    stop = run.stops[run.segment]
     code = step!(integrator)
     if !(code in (ReturnCode.Default, ReturnCode.Success))
         run.status = code == ReturnCode.DtNaN || blown_up(run) ? "diverged" : "step_too_small"
-        return nothing
+        return false
     end
     if !within_bounds(integrator.u)
         run.status = "diverged"
-        return nothing
+        return false
     end
     run.steps += 1
     flip = law.flip === :track ? flip_within(run) : NaN
-    until = isnan(flip) ? integrator.t : flip
-    save_before!(run, until) || return nothing
-    if isnan(flip)
-        copyto!(run.y, integrator.u)
-    else
+    run.flipped = !isnan(flip)
+    copyto!(run.before, run.y)
+    if run.flipped
         integrator(run.work, flip)
         copyto!(run.y, run.work)
+    else
+        copyto!(run.y, integrator.u)
     end
-    run.reached = until
-    isnan(flip) && return nothing
-    flow.s = -flow.s
-    if flip <= run.entered
-        run.status = "step_too_small"
-    elseif flip < stop
-        restart!(run)
-    end
-    return nothing
+    run.reached = run.flipped ? flip : integrator.t
+    run.over = run.flipped || run.reached >= run.stop
+    run.flipped && run.reached <= run.entered && (run.status = "step_too_small")
+    return true
 end
 
 "Whether the solver gave up because the solution runs off to infinity within no time, rather than at a hard problem."
@@ -217,29 +246,34 @@ end
 
 "Begin the stretch up to the next stop: its pieces of the signals, its sign."
 function enter!(run::AdaptiveRun)
-    stop = run.stops[run.segment]
-    middle = (run.reached + stop) / 2
-    last = max(middle, stop - 10 * ROUNDING * maximum(abs, run.span))
-    foreach(table -> confine!(table, run.reached, last), tables(run.flow.system))
-    run.law.flip === :periodic && (run.flow.s = periodic_sign(middle, run.law.frequency))
-    restart!(run)
+    (; flow, law) = run
+    if run.flipped
+        flow.s, run.flipped = -flow.s, false
+    end
+    run.entered = run.reached
+    run.reached >= run.stop && (run.stop = next_stop(run, run.reached))
+    confine_stretch!(run)
+    law.flip === :periodic && (flow.s = periodic_sign((run.entered + run.stop) / 2, law.frequency))
+    run.restarts += 1
+    run.over = false
+    reinit!(run.integrator, run.y; t0 = run.reached, tf = run.stop, reset_dt = true, tstops = ())
     return nothing
 end
 
-function restart!(run::AdaptiveRun)
-    run.entered = run.reached
-    run.restarts += 1
-    reinit!(run.integrator, run.y; t0 = run.reached, tf = run.stops[run.segment], reset_dt = true, tstops = ())
+"Use the pieces of the signals that are in force before the stop."
+function confine_stretch!(run::AdaptiveRun)
+    last = max((run.entered + run.stop) / 2, run.stop - 10 * ROUNDING * max(abs(run.entered), abs(run.stop)))
+    foreach(table -> confine!(table, run.entered, last), tables(run.flow.system))
     return nothing
 end
 
 "Save the rows due before `t`; a row at a stop belongs to what follows it."
 function save_before!(run::AdaptiveRun, t)
-    (; recorder, integrator, times, flow) = run
+    (; recorder, integrator, times, flow, work) = run
     while recorder.count < length(times) && times[recorder.count+1] < t
         when = times[recorder.count+1]
-        integrator(run.work, when)
-        if !save!(recorder, flow.system, run.work, when, flow.s)
+        when == integrator.tprev ? copyto!(work, run.before) : integrator(work, when)
+        if !save!(recorder, flow.system, work, when, flow.s)
             run.status = "diverged"
             return false
         end
@@ -247,16 +281,76 @@ function save_before!(run::AdaptiveRun, t)
     return true
 end
 
-function finish!(run::AdaptiveRun)
-    (; recorder, times, flow) = run
-    foreach(confine!, tables(flow.system))  # the end belongs to what would follow
+"Save the rows due at the end, which belong to what would follow."
+function save_at_end!(run::AdaptiveRun)
+    (; recorder, times, flow, law) = run
+    recorder.count == length(times) && return true
+    foreach(confine!, tables(flow.system))
     while recorder.count < length(times)
-        if !save!(recorder, flow.system, run.y, times[recorder.count+1], flow.s)
+        t = times[recorder.count+1]
+        s = law.flip === :periodic ? periodic_sign(t, law.frequency) : flow.s
+        if !save!(recorder, flow.system, run.y, t, s)
             run.status = "diverged"
-            return nothing
+            return false
         end
     end
-    run.status = "success"
+    confine_stretch!(run)
+    return true
+end
+
+"""
+    feed!(run, signals, stop)
+
+Go on with other signals, which are the same up to the present, known until `stop`. A stretch that ended where they did goes
+on, unless there is a jump.
+"""
+function feed!(run::AdaptiveRun, signals, stop)
+    (; integrator, flow) = run
+    before = run.span[2]
+    run.span = (run.span[1], stop)
+    copyto!(tables(flow.system), collect(signals))
+    integrator.opts.dtmax = max(integrator.opts.dtmax, stop - run.span[1])
+    began = run.restarts > 0
+    if began && run.stop == before && !(run.over && (run.flipped || stop_after(run, prevfloat(run.reached)) == run.reached))
+        run.over = false
+        run.stop = next_stop(run, run.reached)
+        SciMLBase.add_tstop!(integrator, run.stop)
+    end
+    began ? confine_stretch!(run) : foreach(confine!, tables(flow.system))
+    return nothing
+end
+
+"Numbers, state, the state before, what the system remembers, and the bytes of the solver: all that a run is."
+function export_state(run::AdaptiveRun)
+    (; flow) = run
+    numbers = Float64[
+        run.reached, run.entered, run.stop, flow.s, run.over, run.flipped, run.steps, run.restarts, flow.evaluations,
+        flow.jacobians,
+    ]
+    bytes = run.restarts > 0 ? snapshot(run.integrator) : UInt8[]
+    return numbers, copy(run.y), copy(run.before), remembered(flow.system), bytes
+end
+
+"Put an exported state into a new run. A solver that cannot take its bytes is restarted, and `restarts` tells."
+function restore!(run::AdaptiveRun, numbers, y, before, guess, bytes)
+    (; flow, integrator) = run
+    copyto!(run.y, y)
+    copyto!(run.before, before)
+    run.reached, run.entered, run.stop = numbers[1:3]
+    flow.s, run.over, run.flipped = numbers[4], numbers[5] == 1, numbers[6] == 1
+    run.steps, run.restarts = Int(numbers[7]), Int(numbers[8])
+    if run.restarts > 0
+        confine_stretch!(run)
+        reinit!(integrator, run.y; t0 = run.entered, tf = run.stop, reset_dt = true, tstops = ())
+        try
+            revive!(integrator, bytes)
+        catch error
+            error isa Union{Mismatch,EOFError} || rethrow()
+            run.over = true
+        end
+    end
+    flow.evaluations, flow.jacobians = Int(numbers[9]), Int(numbers[10])
+    recall!(flow.system, guess)
     return nothing
 end
 

@@ -3,8 +3,8 @@
 """
     start(system, law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra)
 
-A run ready to be moved on by [`advance!`](@ref). With `method` "Euler", `save` counts the steps to be saved, else `times`
-are saved. `initial` is a full state (x, w, p_x/φ, p_w/φ).
+A run ready to be moved on by [`advance!`](@ref), to `stop` first and then to where [`aim!`](@ref) says. With `method`
+"Euler", `save` counts the steps to be saved, else `times` are saved. `initial` is a full state (x, w, p_x/φ, p_w/φ).
 """
 function start(
     system, law::Law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra = "structured",
@@ -12,8 +12,11 @@ function start(
     chosen = law.limit ? Limit(system) : system
     span = (Float64(start), Float64(stop))
     try
-        method == "Euler" && return EulerRun(chosen, law, Float64(step), initial, span, save)
-        return AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span, times; linear_algebra)
+        run =
+            method == "Euler" ? EulerRun(chosen, law, Float64(step), initial, span) :
+            AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span; linear_algebra)
+        aim!(run, method == "Euler" ? span[1] : span[2], times, save)  # Euler goes to its last sample
+        return run
     catch error  # the solvers look at the right-hand side to choose their first step
         error isa NoFixedPoint || rethrow()
         return Unstarted(Recorder(chosen, 0), "no_fixed_point", span[1])
@@ -28,12 +31,23 @@ struct Unstarted <: Run
 end
 
 advance!(::Unstarted, seconds) = false
+aim!(::Unstarted, until, times, save) = nothing
+feed!(::Unstarted, signals, stop) = nothing
 statistics(::Unstarted) = Dict{String,Int}()
 
 "The finished part of a run: (state, row) matrix, signs, status, time reached."
 function finished(run::Run)
     (; states, signs, count) = run.recorder
     return states, signs, count, run.status, run.reached, statistics(run)
+end
+
+"Integrate each of several runs for about so many seconds, on all threads; return whether there is more to do."
+function advance_together!(runs, seconds)
+    more = Vector{Bool}(undef, length(runs))
+    Threads.@threads :dynamic for k in eachindex(runs)
+        more[k] = advance!(runs[k], seconds)
+    end
+    return any(more)
 end
 
 "A law from its codes."

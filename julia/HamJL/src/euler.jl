@@ -7,21 +7,31 @@ mutable struct EulerRun{S<:System} <: Run
     const law::Law
     const start::Float64
     const step::Float64
-    const save::Vector{Int}
-    const recorder::Recorder
+    save::Vector{Int}
+    recorder::Recorder
     const y::Vector{Float64}
     const work::Vector{Float64}
+    last::Int  # the step to go to
     k::Int  # steps taken
-    s::Float64
+    s::Float64  # of the step taken last
     status::String
     reached::Float64
 end
 
-function EulerRun(system::System, law, step, initial, span, save)
+function EulerRun(system::System, law, step, initial, span)
     y = restrict(system, initial)
     foreach(confine!, tables(system))
-    recorder = Recorder(system, length(save))
-    return EulerRun(system, law, span[1], step, save, recorder, y, similar(y), 0, 1.0, "running", span[1])
+    return EulerRun(system, law, span[1], step, Int[], Recorder(system, 0), y, similar(y), 0, 0, 1.0, "running", span[1])
+end
+
+"Set the next goal: the last whole step up to `until`, and the steps to be saved on the way."
+function aim!(run::EulerRun, until, times, save)
+    run.recorder = Recorder(run.system, length(save))
+    run.save = save
+    whole = floor(Int, min((until - run.start) / run.step * (1 + 1e-12) + 1e-9, 1e18))
+    run.last = max(whole, run.k, isempty(save) ? 0 : save[end])
+    run.status == "success" && (run.status = "running")
+    return nothing
 end
 
 "Take steps for about so many seconds; return whether there are more to take."
@@ -43,18 +53,15 @@ end
 
 "Take up to `portion` steps, not beyond the end of the block of `BLOCK_STEPS`."
 function euler_steps!(run::EulerRun, portion)
-    (; system, law, recorder, y, work, save, step, start) = run
-    last = save[end]
+    (; system, law, recorder, y, work, save, step, start, last) = run
     row = recorder.count
     upcoming = row < length(save) ? save[row+1] : -1
-    s = run.s
     k = run.k
     stop = min(k + portion, (k ÷ BLOCK_STEPS + 1) * BLOCK_STEPS, last + 1)
     while k < stop
         t = start + k * step
-        s = sign_at(law, k, t, y, s)
+        s = sign_at(law, k, t, y, run.s)
         if k == upcoming
-            run.k, run.s = k, s
             if !save!(recorder, system, y, t, s)
                 run.status = "diverged"
                 return nothing
@@ -62,18 +69,17 @@ function euler_steps!(run::EulerRun, portion)
             row += 1
             upcoming = row < length(save) ? save[row+1] : -1
         end
-        run.k = k
-        k < last && euler_step!(y, system, work, t, step, s)
+        if k < last
+            euler_step!(y, system, work, t, step, s)
+            run.k, run.s = k + 1, s
+        end
         k += 1
     end
-    run.s = s
-    if k > last
-        run.status = "success"
-    elseif k % BLOCK_STEPS == 0 && !within_bounds(y)
+    if (k > last || k % BLOCK_STEPS == 0) && !within_bounds(y)
         run.status = "diverged"
-        return nothing
+    elseif k > last
+        run.status = "success"
     end
-    run.k = min(k, last)
     return nothing
 end
 
@@ -85,3 +91,21 @@ end
 end
 
 statistics(run::EulerRun) = Dict{String,Int}("steps" => run.k)
+
+"Numbers, state, the state before, what the system remembers, and the bytes of a solver: all that a run is."
+export_state(run::EulerRun) = ([Float64(run.k), run.s], copy(run.y), Float64[], remembered(run.system), UInt8[])
+
+function restore!(run::EulerRun, numbers, y, before, guess, bytes)
+    run.k, run.s = Int(numbers[1]), numbers[2]
+    copyto!(run.y, y)
+    recall!(run.system, guess)
+    run.reached = run.start + run.k * run.step
+    return nothing
+end
+
+"Go on with other signals, which are the same up to the present, known until `stop`."
+function feed!(run::EulerRun, signals, stop)
+    copyto!(tables(run.system), collect(signals))
+    foreach(confine!, tables(run.system))
+    return nothing
+end

@@ -37,6 +37,10 @@ function restrict(system::Limit, y)
     return [y[ow+1:op]; y[oq+1:end]]
 end
 
+"What a system remembers from one evaluation to the next: the fixed point found last."
+remembered(system::Limit) = system.full[1:system.network.arcs.neurons]
+recall!(system::Limit, guess) = copyto!(system.full, guess)
+
 "Put the full state that belongs to `y` at time `t` into `system.full`."
 function settle!(system::Limit, y, t)
     (; network, full, total) = system

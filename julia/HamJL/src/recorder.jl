@@ -11,6 +11,9 @@ end
 
 Recorder(system::System, rows) = Recorder(Matrix{Float64}(undef, full_dimension(system), rows), zeros(rows), 0)
 
+remembered(::System) = Float64[]
+recall!(::System, guess) = nothing
+
 "Whether all values are numbers within the bound."
 function within_bounds(y)
     fine = true

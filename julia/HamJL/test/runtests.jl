@@ -196,6 +196,36 @@ end
         end
     end
 
+    @testset "a run taken up in another integrator takes the same steps" begin
+        rng = Xoshiro(6)
+        for flip in ("none", "periodic", "track"), method in ("Euler", HamJL.METHODS...)
+            law = HamJL.law(-1, flip, 0.7, 4.0, 0.1, false, false)
+            fresh() = HamJL.network(
+                1, 3, [1, 4, 2, 3], [1, 1, 2, 3], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false,
+                QUARTIC, WELL, f(("t",), "0.3"), [cosine(1), cosine(2)], law,
+            )
+            initial = 0.5 * randn(Xoshiro(7), HamJL.dimension(fresh()))
+            begun() = HamJL.start(fresh(), law, method, 1e-3, 1e-8, 1e-10, 100_000, initial, 0.0, 4.0, Float64[], Int[])
+            function stretch(run, from, to)
+                save = collect(from+50:50:to)
+                HamJL.aim!(run, to * 1e-3, save * 1e-3, save)
+                while HamJL.advance!(run, 0.01)
+                end
+                @test run.status == "success"
+                return copy(run.recorder.states)
+            end
+            straight, stopped = begun(), begun()
+            for (from, to) in ((0, 350), (350, 1000), (1000, 1050), (1050, 4000))
+                @test stretch(straight, from, to) ≈ stretch(stopped, from, to) rtol = 1e-9
+                @test HamJL.statistics(straight)["steps"] == HamJL.statistics(stopped)["steps"]
+                state = HamJL.export_state(stopped)
+                stopped = begun()
+                HamJL.restore!(stopped, state...)
+                method == "Euler" || @test !stopped.over || straight.over  # the solver took its bytes
+            end
+        end
+    end
+
     @testset "stiff: the steps do not grow with the velocity" begin
         steps = map((1e2, 1e4, 1e6)) do c
             system = HamJL.network(

@@ -1,0 +1,98 @@
+"""Kill stored runs at random moments, resume them, and compare with the run that was never killed. Prints the counts.
+
+Every store must open after every kill, with no sample lost that was committed; the resumed trajectory must be the
+uninterrupted one, bitwise with Euler, and with an adaptive solver with the same number of steps and restarts.
+
+    python benchmarks/kill.py --kills 60 --engines python julia
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import contest
+import numpy as np
+
+import hamjl as hj
+from hamjl.store import create
+
+CHILD = """
+import sys, hamjl as hj
+from hamjl.lowering import lower_run
+recipe = hj.open(sys.argv[1]).hamjl.recipe
+lower_run(recipe.problem, recipe.law, recipe.method)
+if recipe.engine == "julia":
+    from hamjl.engines.julia.bridge import module
+    module()
+print("go", flush=True)
+hj.resume(sys.argv[1], progress=False)
+"""
+METHODS = {
+    "python": (hj.Euler(1e-4), hj.Adaptive("BDF", 1e-9, 1e-11), hj.Adaptive("LSODA", 1e-9, 1e-11)),
+    "julia": (hj.Euler(2e-7), hj.Adaptive("FBDF", 1e-10, 1e-12), hj.Adaptive("Tsit5", 1e-11, 1e-13)),
+}
+STATES = ("x", "w", "p_x", "p_w")
+
+
+def killed(recipe: hj.Recipe, folder: Path, kills: int, rng: np.random.Generator) -> dict[str, int]:
+    """One row of the table."""
+    expected = hj.run(recipe, progress=False)
+    counts = dict.fromkeys(("kills", "opened", "lost", "runs", "same"), 0)
+    while counts["kills"] < kills:
+        store, length, alive = folder / f"{counts['runs']}.zarr", 0, True
+        create(recipe, store, chunk=5)
+        while alive and counts["kills"] < kills:
+            child = subprocess.Popen([sys.executable, "-c", CHILD, str(store)], stdout=subprocess.PIPE)
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.uniform(0.0, 1.0))
+            child.kill()
+            alive = child.wait() != 0
+            child.stdout.close()
+            counts["kills"] += alive
+            found = hj.open(store)
+            counts["opened"] += alive
+            same = all(np.array_equal(found[name], expected[name][: found.sizes["time"]]) for name in STATES)
+            euler = isinstance(recipe.method, hj.Euler)
+            counts["lost"] += found.sizes["time"] < length or (euler and not same)
+            length = found.sizes["time"]
+        counts["runs"] += 1
+        counts["same"] += alike(hj.resume(store, progress=False), expected, recipe)
+    return counts
+
+
+def alike(got, expected, recipe: hj.Recipe) -> bool:
+    """Whether a resumed run is the one never killed."""
+    if isinstance(recipe.method, hj.Euler):
+        return all(np.array_equal(got[name], expected[name]) for name in STATES)
+    steps = [[json.loads(ds.attrs["statistics"])[name] for name in ("steps", "restarts")] for ds in (got, expected)]
+    return steps[0] == steps[1] and all(
+        np.allclose(got[name], expected[name], rtol=1e3 * recipe.method.rtol, atol=1e-6) for name in STATES
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60, help="for each method")
+    parser.add_argument("--engines", nargs="+", default=["python", "julia"])
+    options = parser.parse_args()
+    if "julia" in options.engines:
+        print(contest.versions())
+    print(f"{'engine':>8} {'method':>8} {'kills':>6} {'opened':>7} {'lost':>5} {'runs':>5} {'same':>5}")
+    rng = np.random.default_rng(0)
+    for engine in options.engines:
+        for method in METHODS[engine]:
+            problem = contest.layered(10.0)
+            recipe = hj.Recipe(problem, "costate_reversal", method, times=401, engine=engine)
+            with tempfile.TemporaryDirectory() as folder:
+                counts = killed(recipe, Path(folder), options.kills, rng)
+            cells = " ".join(f"{n:>{w}}" for n, w in zip(counts.values(), (6, 7, 5, 5, 5), strict=True))
+            print(f"{engine:>8} {method.to_dict()['name']:>8} {cells}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

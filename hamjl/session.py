@@ -1,0 +1,210 @@
+"""`Session`: a run without an end, moved on bit by bit while its data come in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+
+from hamjl import trajectory
+from hamjl.checks import number
+from hamjl.engines import running, select
+from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.laws import BoundaryValue, CostateReversal
+from hamjl.lowered import Engine, Floats, Integers, Result, Run
+from hamjl.lowering import lower_field, lower_law, lower_run
+from hamjl.methods import Euler
+from hamjl.problem import LONGEST, check_dissipation
+from hamjl.progress import bar, stoppable
+from hamjl.recipe import Recipe
+from hamjl.sampling import sampling
+from hamjl.storage import check_writable, read_record, reason, write_record
+from hamjl.symbolic import SymbolicSystem
+
+
+class Session:
+    """A learning problem under a law, on-line: it goes on for as long as there are data.
+
+    One integrator lives as long as the session: between two calls nothing restarts. Signals fed in chunks give the
+    trajectory that one call with all the data gives: bitwise with Euler, and with an adaptive method where the chunks
+    meet at a sample that changes.
+
+    Parameters
+    ----------
+    problem : Problem or SymbolicSystem
+        With the first chunk of its data, if it has any. The session starts at the start of its span; the span's end
+        means nothing.
+    law, method, engine
+        As in `hamjl.solve`.
+
+    Examples
+    --------
+    >>> session = Session(problem, CostateReversal(), Euler(0.01))
+    >>> for chunk in stream:
+    ...     session.feed(targets=chunk)
+    ...     part = session.advance(float(chunk.time[-1]))
+    """
+
+    def __init__(self, problem: Any, law: Any = None, method: Any = "auto", engine: str = "auto") -> None:
+        recipe = Recipe(problem, CostateReversal() if law is None else law, method, engine=engine)
+        self._begin(recipe, recipe.problem.span[0], None)
+
+    def _begin(self, recipe: Recipe, start: float, saved: Mapping[str, Any] | None) -> None:
+        if isinstance(recipe.law, BoundaryValue):
+            raise ProblemError("a session goes forward in time, got BoundaryValue, which needs it all: use hj.solve.")
+        self._recipe, self._start = recipe, start
+        lowered = lower_run(recipe.problem, recipe.law, recipe.method)
+        self._lowered = replace(lowered, span=(start, self._limit))
+        name = recipe.engine if saved is None else saved["engine"]
+        self._engine: Engine = select(name, lowered.method.name)
+        self._run: Run = self._engine.start(self._lowered, None if saved is None else saved["state"])
+        self._time = start if saved is None else saved["time"]
+        self._sampled = -np.inf if saved is None else saved["sampled"]
+
+    @property
+    def time(self) -> float:
+        """The present."""
+        return self._time
+
+    @property
+    def problem(self) -> Any:
+        """The problem with the data that the session holds now: what is over is forgotten."""
+        return self._recipe.problem
+
+    @property
+    def _limit(self) -> float:
+        return min(self.problem.known_until, LONGEST)
+
+    def advance(self, until: float, times: Any = None, *, progress: bool = True) -> xr.Dataset:
+        """Integrate up to the time `until` and return the samples since the present, that of `until` included.
+
+        Parameters
+        ----------
+        until : float
+            Not before the present, and not beyond the data. With Euler, the last whole step up to it is taken.
+        times : optional
+            When to save within this stretch, as in `hamjl.solve`; ``{"every": dt}`` counts from the session's start.
+        progress : bool
+
+        Returns
+        -------
+        xarray.Dataset
+            A trajectory. Its status is ``"interrupted"`` after Ctrl-C; the session can go on from there.
+        """
+        until = number(until, "until")
+        if until > self._limit:
+            raise ProblemError(
+                f"a session must stay within its data, got until = {until:g} where they end at {self._limit:g}: feed "
+                "more first."
+            )
+        if until < self._time:
+            raise ProblemError(f"a session goes forward only, got until = {until:g} at {self._time:g}: choose later.")
+        if self._run.status not in ("running", "success"):
+            raise ProblemError(
+                f"this session has ended ({self._run.status}), so it cannot go on: restore or start one."
+            )
+        phi = (
+            self.problem.dissipation if isinstance(self.problem, SymbolicSystem) else self.problem.objective.dissipation
+        )
+        if until > self._time:
+            check_dissipation(phi, (self._time, until))
+        grid, save = self._samples(until, times)
+        self._run.aim(until, grid, save)
+        with bar((self._time, until), progress) as monitor, stoppable() as asked:
+            more = self._run.status == "running"
+            while more and not asked():
+                more = self._run.advance(running.SECONDS)
+                monitor(self._run.reached)
+            result = self._run.result()
+            if more:
+                result = running.interrupted(result)
+        return self._stretch(until, grid, result)
+
+    def _samples(self, until: float, times: Any) -> tuple[Floats, Integers]:
+        """The samples after the present, and at the start the first."""
+        recipe, even = self._recipe, lower_law(self._recipe.law).flip == "step"
+        span = (self._start, until)
+        grid, save = sampling(span, recipe.method, times, even=even, since=self._time).all()
+        fresh = grid > self._sampled + 1e-12 * abs(self._time)  # not those that are the present but for rounding
+        return grid[fresh], save[fresh[: len(save)]]
+
+    def _stretch(self, until: float, grid: Floats, result: Result) -> xr.Dataset:
+        stepping = isinstance(self._recipe.method, Euler)
+        self._time = self._sampled = self._run.reached if stepping else min(self._run.reached, until)
+        part = self._label(grid[: len(result.states)], result)
+        if result.status != "success":
+            warnings.warn(f"stopped at t = {result.reached:g}: {result.message}", RunWarning, stacklevel=3)
+        return part
+
+    def _label(self, times: Floats, result: Result) -> xr.Dataset:
+        return trajectory.assemble(self._recipe, replace(self._lowered, times=times), result, self._engine.name)
+
+    def feed(self, inputs: Any = None, targets: Any = None) -> None:
+        """Take more data: sampled signals go on with later samples.
+
+        Parameters
+        ----------
+        inputs, targets : xarray.DataArray, or mapping from names to DataArrays
+            As the problem had them, on later times of the coordinate ``time``. Only signals built from data take more,
+            with ``"previous"`` or ``"linear"`` interpolation: a cubic spline would change the past.
+        """
+        problem = self.problem.extended(inputs, targets, since=self._time)
+        self._recipe = replace(self._recipe, problem=problem)
+        self._lowered = replace(self._lowered, field=lower_field(problem), span=(self._start, self._limit))
+        self._run.feed(self._lowered)
+
+    @property
+    def state(self) -> xr.Dataset:
+        """The trajectory at the present: x, w, p_x, p_w and all the rest at one time."""
+        copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
+        method = self._recipe.method
+        steps = np.rint((now - self._start) / method.step) if isinstance(method, Euler) else np.zeros(0)
+        copy.aim(self._time, now, steps.astype(np.int64))
+        while copy.advance(running.SECONDS):
+            pass
+        return self._label(now, copy.result()).isel(time=0)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+    def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
+        """Return all that `restore` needs, as a dictionary of numbers, texts, arrays and tables; write it to `path`."""
+        text, arrays = self._recipe.pack()
+        record = {
+            "recipe": text,
+            "arrays": arrays.to_dict(data="array"),
+            "engine": self._engine.name,
+            "start": self._start,
+            "time": self._time,
+            "sampled": self._sampled,
+            "state": self._run.export(),
+        }
+        if path is not None:
+            try:
+                write_record(check_writable(path), record)
+            except OSError as error:
+                raise ProblemError(
+                    f"the checkpoint must be writable, got {shown(str(path))} ({reason(error)})."
+                ) from None
+        return record
+
+    @classmethod
+    def restore(cls, checkpoint: Mapping[str, Any] | str | Path) -> Self:
+        """The session as it was at a checkpoint, given as `checkpoint` returned it or as its file."""
+        record = checkpoint
+        if not isinstance(record, Mapping):
+            try:
+                record = read_record(Path(record))
+            except (OSError, ValueError) as error:
+                raise ProblemError(
+                    f"the checkpoint must be a file of hamjl's, got {shown(str(checkpoint))} ({reason(error)})."
+                ) from None
+        if not {"recipe", "arrays", "engine", "start", "time", "sampled", "state"} <= set(record):
+            raise ProblemError("a checkpoint must be what Session.checkpoint returned, got another table.")
+        session = cls.__new__(cls)
+        recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))
+        session._begin(recipe, record["start"], record)
+        return session

@@ -1,0 +1,316 @@
+"""Sweeps: the same learning problem for many values of its parameters, as one Dataset with a dimension for each."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hamjl.checks import count, mapping
+from hamjl.engines import select
+from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.problem import Problem
+from hamjl.recipe import Recipe
+from hamjl.solving import run
+from hamjl.storage import read_netcdf, read_record, write_record, write_whole
+from hamjl.symbolic import SymbolicSystem
+
+SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
+    "q": "problem.objective.loss_weight",
+    "k": "problem.objective.k",
+    "m": "problem.objective.m",
+    "theta": "problem.objective.dissipation",
+    "c": "problem.network.velocity",
+}
+THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
+BATCH = 16  # members that Julia's threads share
+
+
+def sweep(
+    problem: Problem | SymbolicSystem | Recipe | Callable[..., Any],
+    over: Mapping[str, Sequence[Any]],
+    law: Any = None,
+    method: Any = None,
+    *,
+    times: Any = None,
+    engine: str | None = None,
+    client: Any = None,
+    workers: int | None = None,
+    store: str | Path | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Solve a problem for all combinations of some parameters.
+
+    Parameters
+    ----------
+    problem : Problem, SymbolicSystem, Recipe or function
+        A function is called with one value of each parameter by name, and returns a problem or a recipe. Else a
+        parameter is named by where it is in the recipe's plain form (`Recipe.to_dict`), e.g.
+        ``"problem.objective.loss_weight"``, ``"law.frequency"``, ``"method.step"``; by its last word where only one
+        place has it, e.g. ``"seed"``; or by its symbol: q, k, m, theta (dissipation), c (velocity).
+    over : mapping of str to sequence
+        The values of each parameter, e.g. ``{"q": [10, 100], "seed": range(20)}``.
+    law, method, times, engine
+        As in `hamjl.run`. All members are saved at the same times.
+    client : dask.distributed.Client, optional
+        A cluster to compute on.
+    workers : int, optional
+        Without a client: processes of the embedded engine (one for each processor), or threads of Julia (all); 1 keeps
+        to this process. Scripts that use processes need ``if __name__ == "__main__":``.
+    store : path, optional
+        A folder that keeps each member as soon as it is done; a sweep that was stopped takes up the rest.
+    progress : bool
+
+    Returns
+    -------
+    xarray.Dataset
+        The trajectories along the dimensions of `over`, and for each member ``status`` and ``message``: one that fails
+        or stops early is NaN from there on, and the others go on.
+    """
+    values = {str(name): list(given) for name, given in mapping(over, "over").items()}
+    if not values or not all(values.values()):
+        raise ProblemError(f"a sweep needs at least one parameter with values, got {shown(over)}: give e.g. q=[1, 10].")
+    given = {"law": law, "method": method, "times": times, "engine": engine}
+    given = {name: value for name, value in given.items() if value is not None}
+    index = list(itertools.product(*(range(len(v)) for v in values.values())))
+    recipes = []
+    for place in index:
+        chosen = {name: options[k] for (name, options), k in zip(values.items(), place, strict=True)}
+        recipes.append(_member_recipe(problem, chosen, given))
+    folder = None if store is None else _folder(Path(store), recipes, values)
+    members: list[xr.Dataset | None] = [None] * len(recipes)
+    if folder is not None:
+        members = [read_netcdf(path) if (path := _file(folder, k)).exists() else None for k in range(len(recipes))]
+    waiting = {k: _packed(recipes[k]) for k, member in enumerate(members) if member is None}
+    with _bar(len(recipes), progress) as tick:
+        tick(len(recipes) - len(waiting))
+        for k, member in _computed(waiting, recipes, client, workers):
+            members[k] = member
+            if folder is not None:
+                write_whole(_file(folder, k), member.to_netcdf)
+            tick(1)
+    return _assembled(values, index, [member for member in members if member is not None])
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+def _member_recipe(problem: Any, chosen: dict[str, Any], given: dict[str, Any]) -> Recipe:
+    if isinstance(problem, Problem | SymbolicSystem | Recipe):
+        recipe = problem if isinstance(problem, Recipe) else Recipe(problem)
+        recipe = replace(recipe, **given)
+        tree = deepcopy(recipe.to_dict())
+        for name, value in chosen.items():
+            _put(tree, name, value)
+        return Recipe.from_dict(tree)
+    if not callable(problem):
+        raise ProblemError(f"a sweep is over a problem, a recipe or a function, got {shown(problem)}: give one.")
+    made = problem(**chosen)
+    return replace(made if isinstance(made, Recipe) else Recipe(made), **given)
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Set a leaf of the plain form."""
+    path = SYMBOLS.get(name, name).split(".")
+    if len(path) == 1:
+        places = list(_places(tree, name))
+        if len(places) != 1:
+            found = ", ".join(".".join(p) for p in places) or "none"
+            raise ProblemError(
+                f"a parameter must name one place of the recipe, got {name!r} ({found}): write its path."
+            )
+        path = list(places[0])
+    for key in path[:-1]:
+        if not isinstance(tree.get(key), dict):
+            raise ProblemError(f"a parameter must name a place of the recipe, got {name!r}: there is no {key!r}.")
+        tree = tree[key]
+    tree[path[-1]] = value.item() if isinstance(value, np.generic) else value
+
+
+def _places(tree: dict[str, Any], name: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        if key == name:
+            yield (*above, key)
+        if isinstance(value, dict):
+            yield from _places(value, name, (*above, key))
+
+
+def _packed(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    text, arrays = recipe.pack()
+    return text, arrays.to_dict(data="array")
+
+
+def compute(text: str, arrays: dict[str, Any]) -> xr.Dataset:
+    """One member, in whatever process; a failure is a status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunWarning)
+        try:
+            return _bare(run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False))
+        except HamjlError as error:
+            return xr.Dataset(attrs={"status": "failed", "message": str(error)})
+
+
+def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Dataset]:
+    """Members on the threads of one Julia."""
+    from hamjl.engines.julia.bridge import integrate_all
+    from hamjl.lowering import lower
+    from hamjl.trajectory import assemble
+
+    done: list[xr.Dataset] = []
+    recipes = [Recipe.unpack(text, xr.Dataset.from_dict(arrays)) for text, arrays in packed]
+    lowered: list[Any] = []
+    for recipe in recipes:
+        try:
+            lowered.append(lower(recipe.problem, recipe.law, recipe.method, recipe.times))
+        except HamjlError as error:
+            lowered.append(error)
+    results = iter(integrate_all([record for record in lowered if not isinstance(record, HamjlError)]))
+    for recipe, record in zip(recipes, lowered, strict=True):
+        if isinstance(record, HamjlError):
+            done.append(xr.Dataset(attrs={"status": "failed", "message": str(record)}))
+        else:
+            done.append(_bare(assemble(recipe, record, next(results), "julia")))
+    return done
+
+
+def _bare(ds: xr.Dataset) -> xr.Dataset:
+    """A trajectory without its recipe."""
+    kept = ds.drop_vars([name for name in ds.variables if str(name).startswith("recipe_")])
+    return kept.assign_attrs({k: v for k, v in kept.attrs.items() if k != "recipe"})
+
+
+# -- where they are computed -------------------------------------------------------------------------------------------
+def _computed(
+    waiting: dict[int, Any], recipes: list[Recipe], client: Any, workers: int | None
+) -> Iterator[tuple[int, xr.Dataset]]:
+    """Members as they are done."""
+    if not waiting:
+        return
+    if client is not None:
+        from distributed import as_completed as arriving
+
+        futures = {client.submit(compute, *packed, pure=False): k for k, packed in waiting.items()}
+        for future, result in arriving(futures, with_results=True):
+            yield futures[future], result
+        return
+    first = recipes[next(iter(waiting))]
+    engine = select(first.engine, first.method.to_dict()["name"]).name
+    number = (os.cpu_count() or 1) if workers is None else count(workers, "workers", least=1)
+    if number == 1 or len(waiting) == 1:
+        for k, packed in waiting.items():
+            yield k, compute(*packed)
+        return
+    spawn = get_context("spawn")
+    try:
+        if engine == "julia":
+            threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
+            with ProcessPoolExecutor(1, spawn, initializer=os.environ.update, initargs=(threads,)) as pool:
+                yield from _batches(pool, waiting)
+        else:
+            with ProcessPoolExecutor(min(number, len(waiting)), spawn) as pool:
+                processes = {pool.submit(compute, *packed): k for k, packed in waiting.items()}
+                for done in as_completed(processes):
+                    yield processes[done], done.result()
+    except BrokenProcessPool:
+        raise EngineError(
+            "the processes of a sweep must be able to start, but one ended: put the script's own work under "
+            "if __name__ == '__main__':, or give workers=1."
+        ) from None
+
+
+def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.Dataset]]:
+    items = list(waiting.items())
+    for first in range(0, len(items), BATCH):
+        part = items[first : first + BATCH]
+        results = pool.submit(compute_together, [packed for _, packed in part]).result()
+        yield from zip((k for k, _ in part), results, strict=True)
+
+
+# -- the result --------------------------------------------------------------------------------------------------------
+def _assembled(values: dict[str, list[Any]], index: list[tuple[int, ...]], members: list[xr.Dataset]) -> xr.Dataset:
+    shape, dims = tuple(map(len, values.values())), tuple(values)
+    coords = {name: (name, given) for name, given in values.items() if _are_labels(given)}
+    texts = {
+        name: (dims, np.array([member.attrs[name] for member in members], dtype=np.str_).reshape(shape))
+        for name in ("status", "message")
+    }
+    whole = [member for member in members if member.attrs["status"] != "failed"]
+    if not whole:
+        return xr.Dataset(texts, coords)
+    longest = max(whole, key=lambda member: member.sizes["time"])
+    for member in whole:
+        n = member.sizes["time"]
+        if not np.allclose(member.time, longest.time[:n], rtol=1e-9) or set(member.variables) != set(longest.variables):
+            raise ProblemError(
+                "the members of a sweep must have the same samples, got other times or names: give times, e.g. "
+                "times={'every': 0.1}."
+            )
+    fields = {}
+    for name, pattern in longest.data_vars.items():
+        data = np.full((len(members), *pattern.shape), np.nan)
+        for k, member in enumerate(members):
+            if name in member:
+                if member[name].shape[1:] != pattern.shape[1:]:
+                    raise ProblemError(f"the members of a sweep must be of one network, got {name} of other sizes.")
+                data[k, : member.sizes["time"]] = member[name]
+        fields[name] = ((*dims, *pattern.dims), data.reshape(*shape, *pattern.shape), pattern.attrs)
+    kept = {k: longest.attrs[k] for k in ("law", "engine", "versions", "scaling") if k in longest.attrs}
+    attrs = {"title": "hamjl sweep", **kept}
+    return xr.Dataset({**fields, **texts}, {**longest.coords, **coords}, attrs)
+
+
+def _are_labels(given: list[Any]) -> bool:
+    return all(isinstance(v, int | float | str | np.generic) for v in given)
+
+
+def _folder(path: Path, recipes: list[Recipe], values: dict[str, list[Any]]) -> Path:
+    """The folder of a new sweep, or of this one begun before."""
+    found = hashlib.sha256(json.dumps([str(list(v)) for v in values.values()]).encode())
+    for recipe in recipes:
+        text, arrays = recipe.pack()
+        found.update(text.encode())
+        for name in sorted(map(str, arrays.variables)):
+            found.update(str(arrays[name].values.tolist()).encode())
+    record = {"format": 1, "sweep": found.hexdigest(), "over": {name: len(given) for name, given in values.items()}}
+    try:
+        path.mkdir(exist_ok=True)
+        if (path / "sweep.json").exists():
+            if read_record(path / "sweep.json") != record:
+                raise ProblemError(f"a store goes on with the sweep that began it, got another in {shown(str(path))}.")
+        elif any(path.iterdir()):
+            raise ProblemError(f"the store of a sweep must be its own folder, got {shown(str(path))}: name a new one.")
+        else:
+            write_record(path / "sweep.json", record)
+    except (OSError, ValueError) as error:
+        if isinstance(error, HamjlError):
+            raise
+        raise ProblemError(f"the store must be a writable folder, got {shown(str(path))} ({error}).") from None
+    return path
+
+
+def _file(folder: Path, k: int) -> Path:
+    return folder / f"member-{k:06d}.nc"
+
+
+@contextmanager
+def _bar(total: int, progress: bool) -> Iterator[Callable[[int], Any]]:
+    if not progress or not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, delay=1, unit=" members", leave=False) as bar:
+        yield bar.update

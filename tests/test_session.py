@@ -1,0 +1,203 @@
+"""Sessions: fed bit by bit, stopped and taken up again, they give the trajectory of one call."""
+
+import json
+import os
+import signal
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import random_network, random_problem
+
+import hamjl as hj
+
+EVERY = {"every": 0.05}
+STATES = ("x", "w", "p_x", "p_w", "sign")
+CUTS = [0, 7, 8, 20, 33, 41]
+PYTHON = [hj.Euler(0.01), *(hj.Adaptive(name) for name in ("RK45", "DOP853", "LSODA", "BDF", "Radau", "auto"))]
+
+
+def data() -> tuple[xr.DataArray, xr.DataArray]:
+    """Inputs and a target with gaps, every quarter of a unit of time up to 10."""
+    rng = np.random.default_rng(0)
+    time = np.arange(41) * 0.25
+    u = xr.DataArray(rng.normal(size=(41, 2)), dims=("time", "name"), coords={"time": time, "name": ["u0", "u1"]})
+    z = np.where(rng.random(41) < 0.3, np.nan, rng.normal(size=41))
+    return u, xr.DataArray(z, dims="time", coords={"time": time})
+
+
+def problem(u: xr.DataArray, z: xr.DataArray, interpolation: str) -> hj.Problem:
+    return hj.Problem(
+        random_network(np.random.default_rng(1)),
+        hj.Objective(loss_weight=2.0, k=0.1, dissipation=1.0),
+        inputs=hj.signals.series(u, interpolation),
+        target={"x0": hj.signals.series(z, interpolation)},
+        span=(0.0, float(u.time[-1])),
+        seed=3,
+    )
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    return xr.concat([part[[*STATES]] for part in parts], "time")
+
+
+def streamed(interpolation: str, method: hj.Method, tmp_path, engine: str = "python") -> tuple[hj.Session, xr.Dataset]:
+    """Chunks of several sizes, each taken in two stretches; half-way everything goes through a file."""
+    u, z = data()
+    session = hj.Session(problem(u[:7], z[:7], interpolation), method=method, engine=engine)
+    parts = [session.advance(1.5, EVERY)]
+    for first, last in pairwise(CUTS[1:]):
+        session.feed(inputs=u[first:last], targets={"x0": z[first:last]})
+        end = float(u.time[last - 1])
+        parts.append(session.advance(end - 0.1, EVERY))
+        if first == 20:
+            session.checkpoint(tmp_path / "checkpoint.json")
+            session = hj.Session.restore(tmp_path / "checkpoint.json")
+        parts.append(session.advance(end, EVERY))
+    return session, joined(parts)
+
+
+@pytest.mark.parametrize("interpolation", ["previous", "linear"])
+@pytest.mark.parametrize("method", PYTHON, ids=str)
+def test_a_stream_gives_the_trajectory_of_one_call(method, interpolation, tmp_path):
+    session, got = streamed(interpolation, method, tmp_path)
+    whole = hj.solve(problem(*data(), interpolation), method=method, times=EVERY)
+    np.testing.assert_allclose(got.time, whole.time, rtol=1e-12)
+    for name in STATES:
+        if isinstance(method, hj.Euler):
+            np.testing.assert_array_equal(got[name], whole[name])
+        else:
+            np.testing.assert_allclose(got[name], whole[name], rtol=1e-10, atol=1e-12)
+    assert session.time == 10.0
+    assert session.problem.inputs.spec["data"].sizes["time"] <= 15  # what is over is forgotten
+    np.testing.assert_allclose(session.state.w, whole.w[-1], rtol=1e-10)
+
+
+def test_on_each_engine_a_stream_gives_the_trajectory_of_one_call(engine, tmp_path):
+    _, got = streamed("previous", hj.Euler(0.01), tmp_path, engine)
+    whole = hj.solve(problem(*data(), "previous"), method=hj.Euler(0.01), times=EVERY, engine=engine)
+    for name in STATES:
+        np.testing.assert_array_equal(got[name], whole[name])
+
+
+LAWS = [hj.CostateReversal(), hj.SignFlip(frequency=0.7), hj.SignFlip(radius=30.0), hj.BackpropLimit()]
+JULIA = [hj.Adaptive(name) for name in ("Tsit5", "Vern9", "Rodas5P", "KenCarp4", "FBDF", "auto")]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+@pytest.mark.parametrize(
+    ("engine", "method"),
+    [
+        *(pytest.param("python", method, id=str(method)) for method in PYTHON),
+        *(pytest.param("julia", m, id=f"julia-{m}", marks=pytest.mark.julia) for m in (hj.Euler(0.01), *JULIA)),
+    ],
+    indirect=["engine"],
+)
+def test_a_restored_session_takes_the_same_steps(engine, method, law):
+    """Not a step more or less than the one that was never stopped: the controller's memory came along."""
+    straight = hj.Session(random_problem(3, span=(0.0, 4.0)), law, method, engine)
+    stopped = hj.Session(random_problem(3, span=(0.0, 4.0)), law, method, engine)
+    for until in (0.37, 1.0, 1.01, 3.0, 4.0):
+        expected, got = (session.advance(until, 9) for session in (straight, stopped))
+        assert json.loads(got.attrs["statistics"])["steps"] == json.loads(expected.attrs["statistics"])["steps"]
+        for name in STATES:
+            if engine == "python" and not (method == hj.Adaptive("DOP853") and isinstance(law, hj.BackpropLimit)):
+                np.testing.assert_array_equal(got[name], expected[name])
+            else:  # where a fixed point is solved again, and in Julia, to rounding
+                np.testing.assert_allclose(got[name], expected[name], rtol=1e-8, atol=1e-10)
+        stopped = hj.Session.restore(stopped.checkpoint())
+
+
+def test_restoring_changes_nothing_in_the_session_it_came_from():
+    session = hj.Session(random_problem(3), method="BDF")
+    session.advance(0.5)
+    checkpoint = session.checkpoint()
+    first = session.advance(1.5)
+    again = hj.Session.restore(checkpoint).advance(1.5)
+    xr.testing.assert_identical(first[[*STATES]], again[[*STATES]])
+
+
+def test_a_session_goes_on_beyond_the_span_where_signals_are_analytic():
+    session = hj.Session(random_problem(3, span=(0.0, 1.0)), method=hj.Adaptive("DOP853", rtol=1e-10, atol=1e-12))
+    session.advance(0.6)
+    got = session.advance(3.0, {"every": 0.5})
+    whole = hj.solve(
+        random_problem(3, span=(0.0, 3.0)), method=hj.Adaptive("DOP853", rtol=1e-10, atol=1e-12), times=EVERY
+    )
+    assert got.time.values.tolist() == [1.0, 1.5, 2.0, 2.5, 3.0]
+    np.testing.assert_allclose(got.w, whole.w.sel(time=got.time, method="nearest"), atol=1e-7)
+    got.hamjl.energy_balance()  # the part is a trajectory of its own
+
+
+def test_state_is_the_present():
+    session = hj.Session(random_problem(3), method=hj.Euler(0.01))
+    np.testing.assert_array_equal(session.state.w, random_problem(3).initial_state()["w"])
+    part = session.advance(0.5)
+    assert "time" not in session.state.dims
+    assert float(session.state.time) == session.time == 0.5
+    np.testing.assert_array_equal(session.state.w, part.w[-1])
+    later = hj.Problem(
+        random_problem(3).network, hj.Objective(), inputs={"u0": 0.1, "u1": 0.2}, span=(0, 1), initial=session.state
+    )
+    np.testing.assert_array_equal(later.initial_state()["w"], part.w[-1])
+
+
+def test_a_system_of_formulas_is_fed_too():
+    time = np.linspace(0.0, 2.0, 21)
+    signal = xr.DataArray(np.sin(time), dims="time", coords={"time": time})
+
+    def system(data):
+        return hj.SymbolicSystem(
+            {"x": "u - x + v"}, ["v"], "(x - u)**2 + v**2", span=(0, float(data.time[-1])), signals={"u": data}
+        )
+
+    session = hj.Session(system(signal[:11]), "costate_reversal", hj.Euler(0.01))
+    parts = [session.advance(1.0, EVERY)]
+    session.feed(inputs={"u": signal[11:]})
+    parts.append(session.advance(2.0, EVERY))
+    whole = hj.solve(system(signal), method=hj.Euler(0.01), times=EVERY)
+    np.testing.assert_array_equal(xr.concat([p[["x", "p_x"]] for p in parts], "time").x, whole.x)
+
+
+def test_what_a_session_refuses(tmp_path):
+    u, z = data()
+    session = hj.Session(problem(u[:9], z[:9], "previous"), method=hj.Euler(0.01))
+    with pytest.raises(hj.ProblemError, match=r"within its data, got until = 5 where they end at 2: feed"):
+        session.advance(5.0)
+    session.advance(1.0)
+    with pytest.raises(hj.ProblemError, match="forward only"):
+        session.advance(0.5)
+    with pytest.raises(hj.ProblemError, match="must be later"):
+        session.feed(targets={"x0": z[5:12]})
+    with pytest.raises(hj.ProblemError, match="mapping"):
+        session.feed(inputs={"u0": u[9:, 0]})
+    with pytest.raises(hj.ProblemError, match="channel"):
+        session.feed(inputs=u[9:, :1])
+    with pytest.raises(hj.ProblemError, match="cubic"):
+        hj.Session(problem(u[:9], z[:9], "cubic"), method=hj.Euler(0.01)).feed(inputs=u[9:])
+    with pytest.raises(hj.ProblemError, match="only a sampled signal"):
+        hj.Session(random_problem(3)).feed(inputs={"u0": z})
+    with pytest.raises(hj.ProblemError, match="forward in time"):
+        hj.Session(random_problem(3), hj.BoundaryValue())
+    (tmp_path / "no.json").write_text("{}")
+    with pytest.raises(hj.ProblemError, match="checkpoint"):
+        hj.Session.restore(tmp_path / "no.json")
+    with pytest.raises(hj.ProblemError, match="checkpoint"):
+        hj.Session.restore(tmp_path / "none.json")
+
+
+def test_ctrl_c_stops_a_stretch_and_the_session_goes_on():
+    session = hj.Session(random_problem(3), method=hj.Euler(1e-4))
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.warns(hj.RunWarning, match="interrupted"):
+        part = session.advance(1000.0, {"every": 0.1})
+    assert part.attrs["status"] == "interrupted"
+    stop = session.time
+    assert 0.0 < stop < 1000.0
+    rest = session.advance(round(stop + 1.0, 1), {"every": 0.1})
+    whole = hj.Session(random_problem(3), method=hj.Euler(1e-4)).advance(round(stop + 1.0, 1), {"every": 0.1})
+    for name in STATES:
+        np.testing.assert_array_equal(joined([part, rest])[name], whole[name])

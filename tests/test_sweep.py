@@ -1,0 +1,155 @@
+"""Sweeps: every member is the run it stands for, wherever it is computed, and a failed one is a label."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import random_problem
+
+import hamjl as hj
+from hamjl.errors import RunWarning
+
+module = sys.modules["hamjl.sweep"]
+OVER = {"q": [1.0, 30.0], "c": [0.5, 2.0], "seed": range(3)}
+EVERY = {"every": 0.5}
+
+
+def problem(q=3.0, c=1.0, seed=0) -> hj.Problem:
+    return hj.Problem(
+        hj.Network.layered([1, 3, 1], bias=True, velocity=c),
+        hj.Objective(loss_weight=q, k=0.1, dissipation=1.0),
+        inputs=hj.signals.cosine(1.0, 2.0),
+        target=0.3,
+        span=(0, 2),
+        seed=seed,
+    )
+
+
+def test_members_are_the_runs_they_stand_for():
+    swept = hj.sweep(problem(), OVER, method=hj.Euler(0.01), times=EVERY, workers=1)
+    assert swept.w.dims == ("q", "c", "seed", "time", "arc")
+    assert swept.w.shape[:4] == (2, 2, 3, 5)
+    assert (swept.status == "success").all()
+    for q in OVER["q"]:
+        for c in OVER["c"]:
+            for seed in OVER["seed"]:
+                alone = hj.run(problem(q, c, seed), method=hj.Euler(0.01), times=EVERY)
+                member = swept.sel(q=q, c=c, seed=seed)
+                for name in alone.data_vars:
+                    np.testing.assert_array_equal(member[name], alone[name], err_msg=str(name))
+
+
+def test_a_function_of_the_parameters_and_paths_into_the_recipe():
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
+    by_symbol = hj.sweep(problem(), OVER, **options)
+    by_function = hj.sweep(problem, OVER, **options)
+    xr.testing.assert_identical(by_symbol, by_function)
+    paths = {"problem.objective.loss_weight": [1.0, 30.0], "velocity": [0.5, 2.0], "problem.seed": [0, 1, 2]}
+    by_path = hj.sweep(problem(), paths, **options)
+    np.testing.assert_array_equal(by_path.w, by_symbol.w)
+    law = hj.sweep(problem(), {"frequency": [0.5, 1.0]}, hj.SignFlip(frequency=2.0), **options)
+    expected = hj.run(problem(), hj.SignFlip(frequency=1.0), hj.Euler(0.01), times=EVERY)
+    np.testing.assert_array_equal(law.w.sel(frequency=1.0), expected.w)
+
+
+def test_processes_give_identical_numbers():
+    options = {"method": "RK45", "times": EVERY}
+    xr.testing.assert_identical(
+        hj.sweep(problem(), OVER, workers=2, **options), hj.sweep(problem(), OVER, workers=1, **options)
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # of the cluster itself
+def test_a_cluster_gives_identical_numbers():
+    distributed = pytest.importorskip("distributed")
+    options = {"method": "RK45", "times": EVERY}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        swept = hj.sweep(problem(), OVER, client=client, **options)
+    xr.testing.assert_identical(swept, hj.sweep(problem(), OVER, workers=1, **options))
+
+
+@pytest.mark.julia
+def test_threads_of_julia_give_the_numbers_of_runs(julia):
+    swept = hj.sweep(problem(), OVER, method=hj.Euler(0.01), times=EVERY, engine="julia")
+    assert swept.attrs["engine"] == "julia"
+    alone = hj.run(problem(30.0, 2.0, 1), method=hj.Euler(0.01), times=EVERY, engine="julia")
+    np.testing.assert_array_equal(swept.w.sel(q=30.0, c=2.0, seed=1), alone.w)
+
+
+def test_a_member_that_diverges_is_labelled():
+    unstable = random_problem(1, span=(0, 400))
+    over = {"theta": [0.7, 30.0]}
+    swept = hj.sweep(unstable, over, hj.Cauchy(), hj.Euler(0.01), times=101, workers=1)
+    with pytest.warns(RunWarning):
+        alone = hj.run(unstable, hj.Cauchy(), hj.Euler(0.01), times=101)
+    member = swept.sel(theta=0.7)
+    assert str(member.status.values) == "diverged"
+    rows = alone.sizes["time"]
+    np.testing.assert_array_equal(member.w[:rows], alone.w)
+    assert bool(member.w[rows:].isnull().all())
+
+
+def test_a_member_that_cannot_be_run_is_labelled():
+    """An undamped cycle has no equilibrium to start from."""
+    network = hj.Network.fully_connected(2, self_loops=True, activation="a")
+    cyclic = hj.Problem(network, hj.Objective(), target=0.1, span=(0, 1), initial={"x": 1.0, "w": 0.5})
+    laws = {"law": ["backprop_limit", "costate_reversal"]}
+    swept = hj.sweep(lambda law: hj.Recipe(cyclic, law, hj.Adaptive("RK45")), laws, workers=1)
+    assert swept.status.values.tolist() == ["failed", "success"]
+    assert "no reachable solution" in str(swept.message.values[0])
+    assert bool(swept.w[0].isnull().all())
+
+
+def test_a_sweep_takes_up_the_rest(tmp_path, monkeypatch):
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
+    compute, calls = module.compute, []
+
+    def stopping(*packed):
+        calls.append(packed)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return compute(*packed)
+
+    monkeypatch.setattr(module, "compute", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        hj.sweep(problem(), OVER, store=tmp_path / "sweep", **options)
+    swept = hj.sweep(problem(), OVER, store=tmp_path / "sweep", **options)
+    assert len(calls) == 6 + 7  # five were kept
+    monkeypatch.undo()
+    xr.testing.assert_identical(swept, hj.sweep(problem(), OVER, **options))
+    with pytest.raises(hj.ProblemError, match="another"):
+        hj.sweep(problem(), OVER | {"q": [1.0, 31.0]}, store=tmp_path / "sweep", **options)
+
+
+def test_a_script_without_a_guard_is_told(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import hamjl as hj\n"
+        "p = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))\n"
+        "hj.sweep(p, {'seed': [0, 1]}, method=hj.Euler(0.1), workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "__main__" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({}, "at least one parameter"),
+        ({"q": []}, "at least one parameter"),
+        ({"speed": [1.0]}, "one place"),
+        ({"problem.net.velocity": [1.0]}, "no 'net'"),
+        ({"c": [-1.0]}, "velocity"),
+    ],
+)
+def test_wrong_parameters(over, message):
+    with pytest.raises(hj.ProblemError, match=message):
+        hj.sweep(problem(), over, method=hj.Euler(0.1))
+    with pytest.raises(hj.ProblemError, match="same samples"):
+        hj.sweep(problem(), {"method.step": [0.1, 0.3]}, method=hj.Euler(0.1), workers=1)
