@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtbtrs
 
 Array = NDArray[np.floating]
 
@@ -86,6 +85,8 @@ class LinearFlow:
 
     def _chain(self, steps: Array, transposed: bool) -> Array:
         """Solve the recursion between nodes for (K, n, m)."""
+        from scipy.linalg.lapack import dtbtrs  # here, so that `import hamjl` loads no SciPy
+
         flat = np.asfortranarray(steps.reshape(len(self.mesh) * self.n, -1))
         solved, info = dtbtrs(self._band, flat, uplo="L", trans="T" if transposed else "N", diag="U")
         assert info == 0
