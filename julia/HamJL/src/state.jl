@@ -91,15 +91,20 @@ function fill_in(io, x::T, depth) where {T}
         end
         return x
     end
+    values = Any[]
     for k in 1:fieldcount(T)
-        read(io, Bool) || continue
-        isdefined(x, k) || throw(Mismatch())
+        given = read(io, Bool)
+        given && !isdefined(x, k) && throw(Mismatch())
+        given || continue
         value = getfield(x, k)
         fresh = fill_in(io, value, depth + 1)
-        fresh === value && continue
-        ismutabletype(T) && !isconst(T, k) ? setfield!(x, k, fresh) : throw(Mismatch())
+        push!(values, fresh)
+        if fresh !== value && ismutabletype(T)
+            isconst(T, k) ? throw(Mismatch()) : setfield!(x, k, fresh)
+        end
     end
-    return x
+    (ismutabletype(T) || all(k -> values[k] === getfield(x, k), eachindex(values))) && return x
+    return ccall(:jl_new_structv, Any, (Any, Ptr{Any}, UInt32), T, values, length(values))  # as Serialization does
 end
 
 "Tells a number from nothing where a field may be either."

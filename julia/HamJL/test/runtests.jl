@@ -199,7 +199,7 @@ end
     @testset "a run taken up in another integrator takes the same steps" begin
         rng = Xoshiro(6)
         for flip in ("none", "periodic", "track"), method in ("Euler", HamJL.METHODS...)
-            law = HamJL.law(-1, flip, 0.7, 4.0, 0.1, false, false)
+            law = HamJL.law(-1, flip, 0.7, 1.0, 0.1, false, false)
             fresh() = HamJL.network(
                 1, 3, [1, 4, 2, 3], [1, 1, 2, 3], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false,
                 QUARTIC, WELL, f(("t",), "0.3"), [cosine(1), cosine(2)], law,
