@@ -217,7 +217,7 @@ def _computed(
     try:
         if engine == "julia":
             threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
-            with ProcessPoolExecutor(1, spawn, initializer=os.environ.update, initargs=(threads,)) as pool:
+            with ProcessPoolExecutor(1, spawn, initializer=_set, initargs=(threads,)) as pool:
                 yield from _batches(pool, waiting)
         else:
             with ProcessPoolExecutor(min(number, len(waiting)), spawn) as pool:
@@ -229,6 +229,11 @@ def _computed(
             "the processes of a sweep must be able to start, but one ended: put the script's own work under "
             "if __name__ == '__main__':, or give workers=1."
         ) from None
+
+
+def _set(variables: dict[str, str]) -> None:
+    """Set the environment of a worker."""
+    os.environ.update(variables)
 
 
 def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.Dataset]]:

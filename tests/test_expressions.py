@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import hamjl as hj
 from hamjl.codegen import compile_program
+from hamjl.engines.julia.bridge import postfix
 from hamjl.expressions import FUNCTIONS, check, program
 
 HOSTILE = [
@@ -185,3 +186,17 @@ def test_misspelt_names_get_the_nearest():
         hj.Objective(loss="square_error")
     with pytest.raises(hj.ExpressionError, match="tanh"):
         hj.Network.fully_connected(2, activation="tnh(a)")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-a**2", "a 2 ** negative"),
+        ("a - b - 2.5", "a b - 2.5 -"),
+        ("-r_0*(2 - 2*r_1)", "r_0 negative 2 2 r_1 * - *"),
+        ("tanh(a/b)**-1", "a b / tanh() -1 **"),
+        ("where*1e-3", "where 0.001 *"),
+    ],
+)
+def test_julia_reads_operators_after_their_operands(text, expected):
+    assert postfix(text) == expected

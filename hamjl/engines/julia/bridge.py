@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,15 +18,6 @@ from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
 from hamjl.lowered import STATUS, Floats, Integers, LawCode, Lowered, NetworkField, Result, State, SymbolicField
 from hamjl.piecewise import Piecewise
-
-# words that a symbol may not be in Julia though Python lets it
-# fmt: off
-WORDS = frozenset((
-    "abstract", "baremodule", "begin", "catch", "const", "do", "elseif", "end", "export", "false", "function", "let",
-    "local", "macro", "module", "mutable", "outer", "primitive", "public", "quote", "struct", "true", "type", "using",
-    "where",
-))
-# fmt: on
 
 
 class JuliaRun:
@@ -197,7 +188,7 @@ def network(julia: Any, field: NetworkField, signs: Any) -> Any:
         bool(field.softmax),
         formula(julia, loss),
         formula(julia, field.regularizer.only(["df", "d2f"])),
-        formula(julia, field.dissipation.only(["rate"])),
+        _rate(julia, field.dissipation),
         _tuple(_signals(julia, field)),
         signs,
     )
@@ -211,7 +202,7 @@ def _symbolic(julia: Any, field: SymbolicField, signs: Any) -> Any:
         n,
         formula(julia, field.program.only(flow)),
         formula(julia, field.program.only(second)),
-        formula(julia, field.dissipation.only(["rate"])),
+        _rate(julia, field.dissipation),
         _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
         signs,
     )
@@ -234,26 +225,44 @@ def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def formula(julia: Any, program: Program) -> Any:
-    program = _renamed(program)
-    names, values = [name for name, _ in program.assignments], [text for _, text in program.assignments]
-    parts = (list(program.arguments), names, values, [text for _, text in program.results])
+    names, values = [name for name, _ in program.assignments], [postfix(text) for _, text in program.assignments]
+    parts = (list(program.arguments), names, values, [postfix(text) for _, text in program.results])
     return julia.formula(*map(_strings, parts))
 
 
-def _renamed(program: Program) -> Program:
-    """The program with symbols that are words of Julia replaced."""
-    taken = WORDS.intersection(program.arguments)
-    if not taken:
-        return program
+def _rate(julia: Any, program: Program) -> Any:
+    """φ'/φ, a number wherever it does not change: then nothing is compiled for another."""
+    program = program.only(["rate"])
+    try:
+        return julia.Constant(float(program.results[0][1]))
+    except ValueError:
+        return formula(julia, program)
 
-    def rename(text: str) -> str:
-        return re.sub(r"[A-Za-z_]\w*", lambda m: f"s_{m[0]}_s" if m[0] in taken else m[0], text)
 
-    return Program(
-        tuple(map(rename, program.arguments)),
-        tuple((name, rename(text)) for name, text in program.assignments),
-        tuple((label, rename(text)) for label, text in program.results),
-    )
+_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+
+
+def postfix(text: str) -> str:
+    """A formula with operators after their operands, as HamJL reads them: ``"-a**2"`` is ``"a 2 ** negative"``."""
+
+    def tokens(node: ast.expr) -> Iterator[str]:
+        match node:
+            case ast.Constant(value):
+                yield repr(value)
+            case ast.Name(name):
+                yield name
+            case ast.UnaryOp(ast.USub(), ast.Constant(value)):
+                yield repr(-value)  # type: ignore[operator]
+            case ast.UnaryOp(ast.USub(), operand):
+                yield from (*tokens(operand), "negative")
+            case ast.BinOp(left, operator, right):
+                yield from (*tokens(left), *tokens(right), _OPERATORS[type(operator)])
+            case ast.Call(ast.Name(name), [argument]):
+                yield from (*tokens(argument), f"{name}()")
+            case _:
+                raise ValueError(f"no formula: {ast.unparse(node)}")
+
+    return " ".join(tokens(ast.parse(text, mode="eval").body))
 
 
 def floats(values: Any) -> Any:
@@ -276,9 +285,9 @@ def _vector(kind: str, values: Any) -> Any:
 
 @lru_cache(maxsize=8)
 def _type(kind: str) -> Any:
-    from juliacall import Main
+    from juliacall import Base
 
-    return Main.seval(f"Vector{{{kind}}}")
+    return Base.Vector[getattr(Base, kind)]
 
 
 def _tuple(values: Any) -> Any:

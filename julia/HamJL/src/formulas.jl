@@ -1,30 +1,38 @@
 # Formulas that come as text become Julia functions.
 #
 # The text is carried in a type, and a generated function turns it into code. So equal formulas share one compiled
-# function, presets can be precompiled, nothing is evaluated at run time and no world age has to be minded.
+# function, presets can be precompiled, nothing is evaluated at run time and no world age has to be minded. Operators
+# follow their operands in the text, so a few lines read it; Julia's own parser, whose compiled code is thrown away when
+# some of the solvers' packages are loaded, would cost the first run seconds.
 
 """
     Formula{code}
 
-A function of numbers that returns a tuple of numbers. `code` is the `Symbol` of its Julia text
-`"a, b -> r_0 = tanh(a); (r_0, b)"`; build it with [`formula`](@ref).
+A function of numbers that returns a tuple of numbers. `code` is the `Symbol` of its text `"a b; r_0 = a tanh(); r_0, b"`;
+build it with [`formula`](@ref).
 """
 struct Formula{code} end
 
 """
     formula(arguments, names, values, results)
 
-The function of `arguments` that assigns `values` to `names` one after another and returns the tuple of `results`.
-All are strings; `**` is read as power. Only arithmetic, numbers, the given names and the functions in `FUNCTIONS` are
-let through.
+The function of `arguments` that assigns `values` to `names` one after another and returns the tuple of `results`. All are
+strings; in `values` and `results` operators follow their operands, `"a 2 ** negative b tanh() +"` being -a² + tanh(b).
+Only the operators `+ - * / ** negative`, numbers, the given names and the functions in `FUNCTIONS` are let through.
 """
 function formula(arguments, names, values, results)
-    assigned = join(("$name = $value; " for (name, value) in zip(names, values)))
-    text = "$(join(arguments, ", ")) -> $assigned($(join(results, ", ")),)"
-    code = Symbol(replace(text, "**" => "^"))
+    lines = ("$name = $value" for (name, value) in zip(names, values))
+    code = Symbol(join((join(arguments, " "), lines..., join(results, ", ")), "; "))
     definition(code)  # refuse now what could not be compiled later
     return Formula{code}()
 end
+
+"The formula that is a number whatever its arguments: data, so that nothing is compiled for another number."
+struct Constant
+    value::Float64
+end
+
+(constant::Constant)(_) = (constant.value,)
 
 # -- functions that give NaN outside their domain, where Julia's throw ---------------------------------------------------
 _sqrt(x) = x < 0 ? oftype(x, NaN) : sqrt(x)
@@ -69,58 +77,67 @@ const FUNCTIONS = Dict{Symbol,Any}(
     :atan => atan, :sinh => sinh, :cosh => cosh, :tanh => fast_tanh, :asinh => asinh, :erf => _erf,
     :logistic => _logistic, :softplus => _softplus, :abs => abs, :sign => sign,
 )
-const OPERATORS = Dict{Symbol,Any}(:+ => +, :- => -, :* => *, :/ => /)
+const OPERATORS = Dict{String,Any}("+" => +, "-" => -, "*" => *, "/" => /)
 
 # -- from text to code -----------------------------------------------------------------------------------------------------
 refuse(what) = throw(ArgumentError("a formula may hold only numbers, names, + - * / ** and known functions, got $what"))
 
 "The argument names and the checked body of the code of a `Formula`."
 function definition(code::Symbol)
-    head, body = split(String(code), "->"; limit = 2)
-    names = Symbol.(strip.(split(head, ","; keepempty = false)))
-    filter!(name -> name !== Symbol(""), names)
+    head, middle..., last = split(String(code), "; ")
+    names = Symbol.(split(head))
     known = Set{Symbol}(names)
-    push!(known, :pi)
-    tree = Meta.parse("begin $body end")
-    lines = Any[]
-    for line in tree.args
-        line isa LineNumberNode && continue
-        if line isa Expr && line.head === :(=)
-            push!(lines, Expr(:(=), line.args[1], translate(line.args[2], known)))
-            push!(known, line.args[1])
-        elseif line isa Expr && line.head === :tuple
-            push!(lines, Expr(:tuple, (translate(part, known) for part in line.args)...))
-        else
-            refuse(line)
-        end
+    lines = Expr[]
+    for line in middle
+        occursin(" = ", line) || refuse(line)
+        name, value = split(line, " = ")
+        push!(lines, Expr(:(=), Symbol(name), expression(value, known)))
+        push!(known, Symbol(name))
     end
+    push!(lines, Expr(:tuple, (expression(part, known) for part in split(last, ", "))...))
     return names, lines
 end
 
-translate(x::Real, known) = Float64(x)
-translate(x::Symbol, known) = x === :pi ? Float64(pi) : x in known ? x : refuse(x)
-translate(x, known) = refuse(x)
-function translate(x::Expr, known)
-    x.head === :call || refuse(x)
-    f, given = x.args[1], x.args[2:end]
-    if f === :^ && length(given) == 2
-        base, exponent = translate(given[1], known), given[2]
-        whole = literal_integer(exponent)
-        # small whole powers become products, as in NumPy's squares
-        whole !== nothing && abs(whole) <= 64 && return :(Base.literal_pow(^, $base, $(Val(whole))))
-        return Expr(:call, _power, base, translate(exponent, known))
-    elseif haskey(OPERATORS, f)
-        return Expr(:call, OPERATORS[f], (translate(part, known) for part in given)...)
-    elseif haskey(FUNCTIONS, f) && length(given) == 1
-        return Expr(:call, FUNCTIONS[f], translate(given[1], known))
+"The Julia expression of a text in which operators follow their operands."
+function expression(text, known)
+    stack = Any[]
+    operand() = isempty(stack) ? refuse(text) : pop!(stack)
+    for token in split(text)
+        if haskey(OPERATORS, token)
+            right = number(operand())
+            push!(stack, Expr(:call, OPERATORS[token], number(operand()), right))
+        elseif token == "**"
+            exponent = operand()
+            push!(stack, power(number(operand()), exponent))
+        elseif token == "negative"
+            push!(stack, Expr(:call, -, number(operand())))
+        elseif endswith(token, "()")
+            name = Symbol(chop(token; tail = 2))
+            haskey(FUNCTIONS, name) || refuse(token)
+            push!(stack, Expr(:call, FUNCTIONS[name], number(operand())))
+        else
+            push!(stack, leaf(token, known))
+        end
     end
-    return refuse(x)
+    length(stack) == 1 || refuse(text)
+    return number(only(stack))
 end
 
-literal_integer(x::Integer) = Int(x)
-literal_integer(x) =
-    x isa Expr && x.head === :call && length(x.args) == 2 && x.args[1] === :- && x.args[2] isa Integer ?
-    -Int(x.args[2]) : nothing
+function leaf(token, known)
+    Symbol(token) in known && return Symbol(token)
+    token == "pi" && return Float64(pi)
+    value = tryparse(Int, token)
+    value === nothing && (value = tryparse(Float64, token))
+    return value === nothing ? refuse(token) : value
+end
+
+number(x) = x
+number(x::Int) = Float64(x)
+
+# small whole powers become products, as in NumPy's squares
+power(base, exponent) = Expr(:call, _power, base, exponent)
+power(base, exponent::Int) =
+    abs(exponent) <= 64 ? :(Base.literal_pow(^, $base, $(Val(exponent)))) : power(base, Float64(exponent))
 
 @generated function (::Formula{code})(values::Vararg{Float64,N}) where {code,N}
     names, lines = definition(code)

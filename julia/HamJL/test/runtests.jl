@@ -4,7 +4,17 @@ using Test, LinearAlgebra, Random, SparseArrays
 Base.identify_package("HamJL") === nothing && push!(LOAD_PATH, dirname(@__DIR__))
 using HamJL
 
-f(arguments, results...; names = (), values = ()) = HamJL.formula(arguments, names, values, results)
+# formulas as one writes them
+postfix(x) = string(x)
+postfix(text::String) = postfix(Meta.parse(replace(text, "**" => "^")))
+function postfix(x::Expr)
+    f, given = x.args[1], postfix.(x.args[2:end])
+    f === :- && length(given) == 1 && return "$(given[1]) negative"
+    f in (:+, :-, :*, :/, :^) || return "$(given[1]) $f()"
+    return foldl((a, b) -> "$a $b $(f === :^ ? "**" : f)", given)
+end
+f(arguments, results...; names = (), values = ()) =
+    HamJL.formula(arguments, names, map(postfix, values), map(postfix, results))
 const TANH = f(("a",), "r_0", "1 - r_1", "-r_0*(2 - 2*r_1)"; names = ("r_0", "r_1"), values = ("tanh(a)", "r_0**2"))
 const SINE = f(("a",), "sin(a)", "cos(a)", "-sin(a)")
 const WELL = f(("w",), "w**3 - w", "3*w**2 - 1")
@@ -39,7 +49,9 @@ end
         @test first(f(("a",), "softplus(a)")(800.0)) == 800.0
         @test first(f(("a",), "erf(a)")(0.5)) ≈ 0.5204998778130465
         @test_throws ArgumentError f(("a",), "run(a)")
-        @test_throws ArgumentError f(("a",), "a; exit()")
+        for text in ("a; exit()", "a +", "a a", "exit()", "", "a b", "eval")
+            @test_throws ArgumentError HamJL.formula(("a",), (), (), (text,))
+        end
         @test_throws ArgumentError f(("a",), "b")
         for x in (-30.0, -1.3, -1e-9, -0.0, 1e-300, 0.2, 19.9, Inf)
             @test HamJL.fast_tanh(x) ≈ tanh(x) rtol = 4eps()
@@ -202,7 +214,7 @@ end
             law = HamJL.law(-1, flip, 0.7, 1.0, 0.1, false, false)
             fresh() = HamJL.network(
                 1, 3, [1, 4, 2, 3], [1, 1, 2, 3], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false,
-                QUARTIC, WELL, f(("t",), "0.3"), [cosine(1), cosine(2)], law,
+                QUARTIC, WELL, HamJL.Constant(0.3), [cosine(1), cosine(2)], law,
             )
             initial = 0.5 * randn(Xoshiro(7), HamJL.dimension(fresh()))
             begun() = HamJL.start(fresh(), law, method, 1e-3, 1e-8, 1e-10, 100_000, initial, 0.0, 4.0, Float64[], Int[])
