@@ -22,12 +22,9 @@ from hamjl.store import create
 
 CHILD = """
 import sys, hamjl as hj
-from hamjl.lowering import lower_run
 recipe = hj.open(sys.argv[1]).hamjl.recipe
-lower_run(recipe.problem, recipe.law, recipe.method)
-if recipe.engine == "julia":
-    from hamjl.engines.julia.bridge import module
-    module()
+warm = hj.Session(recipe.problem, recipe.law, recipe.method, engine=recipe.engine)  # imports and compilers first, so that
+warm.advance(recipe.problem.span[0] + 0.001)  # what follows is the run
 print("go", flush=True)
 hj.resume(sys.argv[1], progress=False)
 """

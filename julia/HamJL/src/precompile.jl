@@ -4,7 +4,8 @@
 
 "Runs of every solver on small networks: what is to be compiled ahead."
 function workload()
-    f(arguments, results...; names = (), values = ()) = formula(arguments, names, values, results)
+    text(parts) = String[parts...]  # the types that Python sends
+    f(arguments, results...; names = (), values = ()) = formula(text(arguments), text(names), text(values), text(results))
     σ = f(("a",), "r_0", "1 r_1 -", "r_0 negative 2 2 r_1 * - *"; names = ("r_0", "r_1"), values = ("a tanh()", "r_0 2 **"))
     tracking = f(("y", "z"), "r_0", "1"; names = ("r_0",), values = ("y z -",))
     quadratic = f(("w",), "w", "1")
@@ -33,9 +34,13 @@ function workload()
         choices = limit || !full || strength == 0 ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
         for (method, rtol) in ("Euler" => 1e-4, choices...)
             times, save = [0.0, 0.5, 1.0], [0, 5, 10]
-            run = start(system, chosen, method, 0.1, rtol, 1e-6, 1000, fill(0.1, dimension(system)), 0.0, 1.0, times, save)
+            begun() = start(
+                system, chosen, method, 0.1, rtol, 1e-6, 1000, fill(0.1, dimension(system)), 0.0, 1.0, times, save,
+            )
+            run = begun()
             while advance!(run, 0.05)
             end
+            restore!(begun(), export_state(run)...)
             finished(run)
         end
     end
