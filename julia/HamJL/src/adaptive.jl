@@ -345,7 +345,7 @@ function restore!(run::AdaptiveRun, numbers, y, before, guess, bytes)
         try
             revive!(integrator, bytes)
         catch error
-            error isa Union{Mismatch,EOFError} || rethrow()
+            error isa Union{Mismatch,EOFError,ErrorException} || rethrow()  # the last for a constant field
             run.over = true
         end
     end
