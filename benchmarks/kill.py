@@ -30,7 +30,7 @@ hj.resume(sys.argv[1], progress=False)
 """
 METHODS = {
     "python": (hj.Euler(1e-4), hj.Adaptive("BDF", 1e-9, 1e-11), hj.Adaptive("LSODA", 1e-9, 1e-11)),
-    "julia": (hj.Euler(2e-7), hj.Adaptive("FBDF", 1e-10, 1e-12), hj.Adaptive("Tsit5", 1e-11, 1e-13)),
+    "julia": (hj.Euler(1e-6), hj.Adaptive("FBDF", 1e-10, 1e-12), hj.Adaptive("Tsit5", 1e-11, 1e-13)),
 }
 STATES = ("x", "w", "p_x", "p_w")
 
@@ -46,7 +46,7 @@ def killed(recipe: hj.Recipe, folder: Path, kills: int, rng: np.random.Generator
             child = subprocess.Popen([sys.executable, "-c", CHILD, str(store)], stdout=subprocess.PIPE)
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(rng.uniform(0.0, 1.0))
+            time.sleep(rng.uniform(0.0, 2.0))
             child.kill()
             alive = child.wait() != 0
             child.stdout.close()
