@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hamjl.checks import choice, count, keys, mapping, number
+from hamjl.engines import SOLVERS
 from hamjl.errors import ProblemError, shown
-
-PYTHON_SOLVERS = ("auto", "RK45", "DOP853", "LSODA", "BDF", "Radau")  # SciPy's names
-JULIA_SOLVERS = ("auto", "Tsit5", "Vern7", "Vern9", "Rodas5P", "FBDF", "KenCarp4")  # DifferentialEquations.jl's
-SOLVERS = tuple(dict.fromkeys((*PYTHON_SOLVERS, *JULIA_SOLVERS)))
-COUNTERPARTS = {  # what the other engine has in its place
-    **{"RK45": "Tsit5", "DOP853": "Vern9", "LSODA": "auto", "BDF": "FBDF", "Radau": "Rodas5P"},
-    **{"Tsit5": "RK45", "Vern7": "DOP853", "Vern9": "DOP853", "Rodas5P": "Radau", "FBDF": "BDF", "KenCarp4": "Radau"},
-}
 
 
 class Method:
@@ -66,7 +60,7 @@ class Adaptive(Method):
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        choice(self.name, SOLVERS, "method")
+        choice(self.name, tuple(dict.fromkeys(chain(*SOLVERS.values()))), "method")
         for name in ("rtol", "atol"):
             object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
         if not 1e-13 <= self.rtol < 1:

@@ -20,8 +20,8 @@ EVERY = {"every": 0.02}
 CHILD = """
 import sys, hamjl as hj
 recipe = hj.open(sys.argv[1]).hamjl.recipe
-warm = hj.Session(recipe.problem, recipe.law, recipe.method, engine=recipe.engine)  # imports and compilers first, so that
-warm.advance(recipe.problem.span[0] + 0.001)  # what follows is the run
+warm = hj.Session(recipe.problem, recipe.law, recipe.method, engine=recipe.engine)
+warm.advance(recipe.problem.span[0] + 0.001)  # imports and compilers first, so that what follows is the run
 print("go", flush=True)
 hj.resume(sys.argv[1], progress=False)
 """
