@@ -135,7 +135,7 @@ end
 
 "Set the next goal: a time, and the times to be saved on the way."
 function aim!(run::AdaptiveRun, until, times, save)
-    run.recorder = Recorder(run.flow.system, length(times))
+    run.recorder = renewed(run.recorder, run.flow.system, length(times))
     run.until, run.times = until, times
     run.status == "success" && (run.status = "running")
     return nothing

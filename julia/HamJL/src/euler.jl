@@ -26,7 +26,7 @@ end
 
 "Set the next goal: the last whole step up to `until`, and the steps to be saved on the way."
 function aim!(run::EulerRun, until, times, save)
-    run.recorder = Recorder(run.system, length(save))
+    run.recorder = renewed(run.recorder, run.system, length(save))
     run.save = save
     whole = floor(Int, min((until - run.start) / run.step * (1 + 1e-12) + 1e-9, 1e18))
     run.last = max(whole, run.k, isempty(save) ? 0 : save[end])

@@ -174,8 +174,14 @@ end
     return nothing
 end
 
-"Write the time derivative of `y` at time `t` to `out`; `s` is the sign s(t)."
-function rhs!(out, system::Network, y, t, s)
+"""
+    walk!(arc, neuron, system, y, t, s)
+
+The equations of motion of `y` at time `t` and sign `s`, in one walk over the arcs: calls `arc(k, w, q, w', q')` for each
+arc k with its weight and costate, and `neuron(i, x, p, x', p')` for each neuron. `y` may be overwritten by them: an arc is not
+looked at again, and the neurons come last.
+"""
+@inline function walk!(arc::A, neuron::N, system::Network, y, t, s) where {A,N}
     (; arcs, style, velocity, inertia, regularizer_scale, regularizer, a, slope, v, back) = system
     ow, op, oq = offsets(system)
     drive!(system, t)
@@ -198,8 +204,7 @@ function rhs!(out, system::Network, y, t, s)
                 w, q = y[ow+k], y[oq+k]
                 bend, _ = regularizer(w)
                 back[j] += w * g
-                out[oq+k] = -sp * (g * v[j] + regularizer_scale * bend) - ρ * q
-                out[ow+k] = speed * q
+                arc(k, w, q, speed * q, -sp * (g * v[j] + regularizer_scale * bend) - ρ * q)
             end
         end
         lo = hi + 1
@@ -209,53 +214,29 @@ function rhs!(out, system::Network, y, t, s)
         back[d+i] += system.loss_scale * system.pull[k]
     end
     @inbounds @simd ivdep for i in 1:n
-        p = y[op+i]
-        out[op+i] = sp * (velocity[i] * p - back[d+i]) - ρ * p
-        out[i] = s * velocity[i] * (a[i] - y[i])
+        x, p = y[i], y[op+i]
+        neuron(i, x, p, s * velocity[i] * (a[i] - x), sp * (velocity[i] * p - back[d+i]) - ρ * p)
     end
     return nothing
 end
 
-"One explicit Euler step, in place: an arc's weight and costate are overwritten as soon as both ends have used them."
-function euler_step!(y, system::Network, work, t, step, s)
-    (; arcs, style, velocity, inertia, regularizer_scale, regularizer, a, slope, v, back) = system
+"Write the time derivative of `y` at time `t` to `out`; `s` is the sign s(t)."
+function rhs!(out, system::Network, y, t, s)
     ow, op, oq = offsets(system)
-    drive!(system, t)
-    ρ = rate(system, t)
-    load!(system, y)
-    fill!(back, 0.0)
-    sp = s * system.law.costate_sign
-    speed = -s / inertia * step
-    lead = system.law.semi_implicit
-    n, d = arcs.neurons, arcs.inputs
-    lo = 1
-    @inbounds while lo <= n
-        hi = min(lo + system.block - 1, n)
-        forward!(system, y, ow, lo, hi)
-        activate!(system, lo, hi)
-        for i in lo:hi
-            span = incoming(arcs, i)
-            g = velocity[i] * slope[i] * y[op+i]
-            @simd ivdep for k in span
-                j = origin(style, arcs, k, first(span))
-                w, q = y[ow+k], y[oq+k]
-                bend, _ = regularizer(w)
-                back[j] += w * g
-                new = q + step * (-sp * (g * v[j] + regularizer_scale * bend) - ρ * q)
-                y[ow+k] = w + speed * ifelse(lead, new, q)
-                y[oq+k] = new
-            end
-        end
-        lo = hi + 1
+    arc(k, w, q, dw, dq) = @inbounds (out[ow+k] = dw; out[oq+k] = dq)
+    neuron(i, x, p, dx, dp) = @inbounds (out[i] = dx; out[op+i] = dp)
+    return walk!(arc, neuron, system, y, t, s)
+end
+
+"One explicit Euler step, in place."
+function euler_step!(y, system::Network, work, t, step, s)
+    ow, op, oq = offsets(system)
+    lead, speed = system.law.semi_implicit, -s / system.inertia * step
+    function arc(k, w, q, _, dq)
+        new = q + step * dq
+        @inbounds y[oq+k] = new
+        @inbounds y[ow+k] = w + speed * ifelse(lead, new, q)
     end
-    pull!(system, y)
-    @inbounds for (k, i) in enumerate(system.outputs)
-        back[d+i] += system.loss_scale * system.pull[k]
-    end
-    @inbounds @simd ivdep for i in 1:n
-        p = y[op+i]
-        y[op+i] = p + step * (sp * (velocity[i] * p - back[d+i]) - ρ * p)
-        y[i] += step * (s * velocity[i] * (a[i] - y[i]))
-    end
-    return nothing
+    neuron(i, x, p, dx, dp) = @inbounds (y[i] = x + step * dx; y[op+i] = p + step * dp)
+    return walk!(arc, neuron, system, y, t, s)
 end

@@ -11,6 +11,19 @@ end
 
 Recorder(system::System, rows) = Recorder(Matrix{Float64}(undef, full_dimension(system), rows), zeros(rows), 0)
 
+const DROPPED = Ref(0)  # bytes of samples since the last collection
+const MUCH = 2^25
+
+"A recorder for the samples up to the next goal; those before are garbage soon, which is not left to gather for long."
+function renewed(old::Recorder, system::System, rows)
+    DROPPED[] += sizeof(old.states)
+    if DROPPED[] > MUCH
+        GC.gc(false)
+        DROPPED[] = 0
+    end
+    return Recorder(system, rows)
+end
+
 remembered(::System) = Float64[]
 recall!(::System, guess) = nothing
 
