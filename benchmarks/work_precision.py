@@ -43,7 +43,7 @@ class Setting:
 
 SETTINGS = {
     "layered": Setting(contest.layered, (1, 1e2, 1e3, 1e4, 1e6, 1e8), (1e-3, 1e-4, 1e-5, 1e-6, 1e-7), 20.0),
-    "full": Setting(lambda c: contest.full(50, c), (1e4, 1e8), (1e-3, 1e-4, 1e-5, 1e-6), 20.0),
+    "full": Setting(lambda c: contest.full(50, c), (1, 1e2, 1e3, 1e4, 1e6, 1e8), (1e-3, 1e-4, 1e-5, 1e-6), 20.0),
 }
 
 
