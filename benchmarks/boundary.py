@@ -91,7 +91,7 @@ def main() -> None:
     )
     for q in given.accuracies:
         for seed in given.seeds:
-            fixed = hj.Collocation(nodes=given.nodes, max_nodes=1)
+            fixed = hj.Collocation(nodes=given.nodes, max_nodes=given.nodes)
             one, spent, _ = ours(given.neurons, q, seed, fixed, given.engine)
             fine, longer, statistics = ours(given.neurons, q, seed, hj.Collocation(nodes=given.nodes), given.engine)
             peer = "          -        -"

@@ -65,7 +65,7 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
     stops.append(np.zeros(0) if given is None else given[0])
     mesh = Mesh.over(problem.span, count(nodes, "nodes", least=1), np.concatenate(stops))
     n, arcs = field.neurons, len(field.source)
-    edges = [*range(0, len(mesh), max(16, SEGMENT // arcs)), len(mesh)]
+    edges = [*range(0, len(mesh), max(16, SEGMENT // max(arcs, 1))), len(mesh)]
 
     def segment(first: int, last: int, state: Floats) -> tuple[Transcription, Floats]:
         part = Transcription(field, Mesh(mesh.nodes[first : last + 1]), state)

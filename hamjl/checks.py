@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,16 @@ def flag(value: Any, what: str) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise ProblemError(f"{what} must be true or false, got {shown(value)}: change it.")
+
+
+def to_path(value: Any, what: str) -> Path:
+    """Return a path of a file or folder, which need not exist."""
+    if isinstance(value, str | Path):
+        with suppress(OSError, ValueError):  # a name too long, or with a NUL
+            path = Path(value)
+            path.exists()
+            return path
+    raise ProblemError(f"{what} must be a path, got {shown(value)}: name a file or folder.")
 
 
 def choice(value: Any, known: Iterable[str], what: str) -> str:

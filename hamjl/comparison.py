@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hamjl import trajectory
 from hamjl.errors import ProblemError, RunWarning, shown
-from hamjl.laws import BoundaryValue, Law
+from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
-from hamjl.methods import Euler, Method
+from hamjl.lowering import samples
+from hamjl.methods import Adaptive, Euler, Method
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
+from hamjl.recipe import Recipe, digest
 from hamjl.solving import solve
 from hamjl.symbolic import SymbolicSystem
 
@@ -51,7 +54,7 @@ def compare(
     Raises
     ------
     ProblemError
-        If a law or method does not fit the problem, or two have one label.
+        If a law or method does not fit the problem, a Dataset is of another one, or two have one label.
     """
     if not isinstance(laws, Iterable) or isinstance(laws, str | xr.Dataset):
         raise ProblemError(f"laws to compare must be a list or a mapping, got {shown(laws)}: write [{shown(laws)}].")
@@ -63,6 +66,7 @@ def compare(
     for label, entry in entries:
         if isinstance(entry, xr.Dataset):
             name = str(label or entry.attrs.get("law", "given"))
+            _check_given(entry, problem, name)
             runs[name], best = entry, entry.attrs.get("law") == OPTIMUM
         else:
             law, method = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, "auto")
@@ -74,17 +78,32 @@ def compare(
         order.append(name)
         optimum = name if best else optimum
     if optimum is None:
+        if OPTIMUM in order:
+            raise ProblemError(f"the label {OPTIMUM!r} is the optimum's, got it for another law: name that otherwise.")
         optimum = OPTIMUM
         order.insert(0, optimum)
         todo[optimum] = (BoundaryValue(), to_method("auto"))
-    grid = times
-    for name in sorted(todo, key=lambda name: not isinstance(todo[name][1], Euler)):
+    todo = dict(sorted(todo.items(), key=lambda item: not isinstance(item[1][1], Euler)))
+    first = next(iter(todo.values()), (CostateReversal(), Adaptive()))
+    asked, _ = samples(problem, *first, times).all()
+    grid = np.union1d(asked, samples(problem, *first).all()[0])  # costs are integrals over samples: not too few
+    for name, (law, method) in todo.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RunWarning)  # the status of each law says it
-            runs[name] = solve(problem, *todo[name], times=grid, engine=engine, progress=progress)
-        if np.ndim(grid) == 0 and runs[name].attrs["status"] == "success":
-            grid = runs[name].time.values
-    return _together([runs[name] for name in order], order, optimum, grid)
+            runs[name] = solve(problem, law, method, times=grid, engine=engine, progress=progress)
+    return _together([runs[name] for name in order], order, optimum, grid).sel(time=asked)
+
+
+def _check_given(ds: xr.Dataset, problem: Problem | SymbolicSystem, name: str) -> None:
+    """Refuse a Dataset of another problem, as far as can be told."""
+    if "time" not in ds.dims or ("cost" not in ds and "recipe" not in ds.attrs):
+        raise ProblemError(f"a Dataset to compare must be a trajectory or of hamjl.adjoint, got {name!r}: pass that.")
+    labels = trajectory.coordinates(problem)
+    same = all(np.array_equal(ds[dim], given) for dim, (_, given) in labels.items() if dim in ds.dims)
+    if same and "recipe" in ds.attrs:
+        same = digest(*Recipe(ds.hamjl.recipe.problem).pack()) == digest(*Recipe(problem).pack())
+    if not same:
+        raise ProblemError(f"laws are compared on one problem, got {name!r} of another one: solve this one.")
 
 
 def _together(runs: list[xr.Dataset], order: list[str], optimum: str, grid: Any) -> xr.Dataset:

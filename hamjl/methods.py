@@ -98,6 +98,10 @@ class Collocation(Method):
         object.__setattr__(self, "tolerance", number(self.tolerance, "tolerance", positive=True))
         for name in ("nodes", "max_nodes", "max_iterations"):
             object.__setattr__(self, name, count(getattr(self, name), name, least=1))
+        if self.max_nodes < self.nodes:
+            raise ProblemError(
+                f"max_nodes must be nodes or more, got {self.max_nodes} and {self.nodes}: raise it, or lower nodes."
+            )
         if self.start is not None:
             object.__setattr__(self, "start", control(self.start, "start"))
 
@@ -112,14 +116,14 @@ def control(value: Any, what: str) -> xr.DataArray:
     if isinstance(value, xr.Dataset):
         if "v" in value:
             value = value.v
-        elif "w" in value and value.sizes.get("time", 0) > 1:
+        elif "w" in value and "time" in value.w.dims and value.sizes["time"] > 1:
             value = value.w.differentiate("time")
         else:
             raise ProblemError(f"{what} must hold w or v over time, got {dict(value.sizes)}: give a trajectory.")
     dim = {"arc", "control"}.intersection(getattr(value, "dims", ()))
     if not isinstance(value, xr.DataArray) or len(dim) != 1 or set(value.dims) != {"time", *dim}:
         raise ProblemError(f"{what} must be a trajectory or a control on time and arc, got {shown(value)}: convert it.")
-    time = value["time"].values
+    time = value["time"].values if "time" in value.coords else np.zeros(0)
     if len(time) < 1 or time.dtype.kind not in "iuf" or (np.diff(time) <= 0).any():
         raise ProblemError(f"times of {what} must be numbers that increase strictly, got others: sort by time first.")
     if value.dtype.kind not in "iuf" or not np.isfinite(value.values).all():

@@ -6,6 +6,7 @@ file, or the trajectory itself) and leave ``{"$array": name, "dims": […]}`` be
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sized
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hamjl.checks import choice, keys, mapping
+from hamjl.checks import choice, keys, mapping, to_path
 from hamjl.errors import ProblemError, shown
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
@@ -102,7 +103,7 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """Read a TOML problem file."""
-        path = Path(path)
+        path = to_path(path, "the problem file")
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -163,3 +164,14 @@ def _put_back(tree: Any, arrays: xr.Dataset) -> Any:
         raise ProblemError(f"an array of a recipe must have the dimensions it was stored with, got {shown(dims)}.")
     found = found.drop_vars([c for c in found.coords if c not in found.dims])
     return found.rename({f"{name}_{dim}": dim for dim in dims}).rename(None)
+
+
+def digest(text: str, arrays: xr.Dataset) -> str:
+    """A hash of a packed recipe."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(map(str, arrays.variables)):
+        if f'"{name}"' in text or name.startswith("recipe_"):
+            values = arrays[name].values
+            found.update(name.encode())
+            found.update(str(values.tolist()).encode() if values.dtype.kind in "OUT" else values.tobytes())
+    return found.hexdigest()

@@ -102,7 +102,8 @@ def run(
     save_every : float, optional
         Time between samples: the same as ``times={"every": save_every}``.
     chunk : int, optional
-        Samples per chunk (some megabytes).
+        Samples per chunk (some megabytes), rounded up to what `thin` divides. What there is of one is committed every
+        half minute.
     thin : mapping of str to int, optional
         Variables of which only every k-th sample is stored, e.g. ``{"w": 10, "p_w": 10}``.
     float32 : bool or sequence of str

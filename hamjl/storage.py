@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hamjl.checks import to_path
 from hamjl.errors import ProblemError, shown
 
 ATTRIBUTES = ("recipe", "law", "method", "engine", "status", "message")  # what hamjl's own files carry
@@ -20,7 +21,7 @@ ATTRIBUTES = ("recipe", "law", "method", "engine", "status", "message")  # what 
 
 def check_writable(path: str | Path) -> Path:
     """Return where a file can be written, symbolic links followed, or say why it cannot, before any work is done."""
-    given, path = str(path), Path(path)
+    given, path = str(path), to_path(path, "the output")
     try:
         path = path.resolve()
         if path.exists() and not path.is_file():
@@ -103,6 +104,7 @@ def _decode(table: dict[str, Any]) -> Any:
 
 
 def reason(error: Exception) -> str:
+    """The gist of what a library raised."""
     return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
@@ -123,7 +125,8 @@ def load(path: str | Path) -> xr.Dataset:
 
 def read_netcdf(path: str | Path) -> xr.Dataset:
     """Read any NetCDF file into memory, times as the numbers they are."""
-    if not Path(path).is_file():
+    path = to_path(path, "the file")
+    if not path.is_file():
         raise ProblemError(f"the NetCDF file must exist, got {shown(str(path))}: check the name.")
     try:
         return xr.load_dataset(path, decode_times=False)

@@ -7,11 +7,11 @@ number of samples, the time, the complete state of the integrator and the recipe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +24,19 @@ import numpy as np
 import xarray as xr
 
 from hamjl import trajectory
-from hamjl.checks import choice, count, mapping
+from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
-from hamjl.errors import EngineError, ProblemError, RunWarning, shown
+from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
 from hamjl.progress import reporting, stoppable
-from hamjl.recipe import Recipe
+from hamjl.recipe import Recipe, digest
 from hamjl.storage import read_netcdf, read_record, reason, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost
+PATIENCE = 30.0  # seconds between commits at most, full chunk or not
 RESUMABLE = ("running", "interrupted")
 RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.nc", "run/lock"
 
@@ -80,7 +81,7 @@ def create(
 ) -> None:
     """Lay out a new store: all of it appears at once, with no samples yet."""
     zarr = _zarr()
-    path = Path(path)
+    path = to_path(path, "the store")
     if isinstance(recipe.law, BoundaryValue):
         raise ProblemError("a stored run goes forward in time, got BoundaryValue, which needs all of it: use no store.")
     if path.exists():
@@ -119,7 +120,7 @@ def create(
         group.create_group("run")
         arrays.assign_attrs(recipe=text).to_netcdf(part / RECIPE)
         record = {
-            **{"format": 1, "recipe": _digest(text, arrays), "engine": engine.name, "size": size},
+            **{"format": 1, "recipe": digest(text, arrays), "engine": engine.name},
             **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
             **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
             **{"message": "", "statistics": "{}", "state": None},
@@ -165,13 +166,16 @@ def resume(
     ProblemError
         If there is no such store, it is of another recipe, another process writes to it, or it cannot be written.
     """
-    path = Path(path)
+    path = to_path(path, "the store")
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: a store knows its own, give none.")
     record = _record(path)
-    stored = read_netcdf(path / RECIPE)
-    own = Recipe.unpack(stored.attrs["recipe"], stored)
-    if _digest(stored.attrs["recipe"], stored) != record["recipe"]:
+    with _reading(path):
+        stored = read_netcdf(path / RECIPE)
+        own = Recipe.unpack(stored.attrs["recipe"], stored)
+    if digest(stored.attrs["recipe"], stored) != record["recipe"]:
         raise ProblemError(f"a store's recipe must be the one it was begun with, got another in {shown(str(path))}.")
-    if recipe is not None and _digest(*recipe.pack()) != record["recipe"]:
+    if recipe is not None and digest(*recipe.pack()) != record["recipe"]:
         raise ProblemError(
             f"a store goes on with the recipe that began it, got another than that of {shown(str(path))}: name a new "
             "store."
@@ -180,6 +184,10 @@ def resume(
         record = _record(path)
         if record["status"] in RESUMABLE:
             _Writer(path, own, record).run(progress, log)
+        elif record["status"] != "success":
+            warnings.warn(
+                f"the run has ended at t = {record['reached']:g}: {record['message']}", RunWarning, stacklevel=2
+            )
     return open_store(path)
 
 
@@ -189,26 +197,27 @@ def open_store(path: str | Path) -> xr.Dataset:
     Variables kept every k-th sample only have the dimension ``time_k``.
     """
     zarr = _zarr()
-    path = Path(path)
+    path = to_path(path, "the store")
     record = _record(path)  # first: all that it names is there
-    try:
+    with _reading(path):
         group = zarr.open_group(path, mode="r")
         stored = read_netcdf(path / RECIPE)
         recipe = Recipe.unpack(stored.attrs["recipe"], stored)
         variables = trajectory.describe(recipe.problem)
         layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
         fields = {name: _lazy(group[name], record["length"]) for name in (*layout.grids, *variables)}
+        times = {name: fields[name].load() for name in layout.grids}
+        if not all(np.isfinite(time.values).all() for time in times.values()):
+            raise ValueError("its times have gaps")
         labels = {
             name: (dim, np.array(given, dtype=np.str_))
             for name, (dim, given) in trajectory.coordinates(recipe.problem).items()
         }
-    except (OSError, KeyError) as error:
-        raise ProblemError(f"the store must be whole, got {shown(str(path))} ({reason(error)}).") from None
-    attrs = dict(group.attrs) | {name: record[name] for name in ("status", "message", "reached", "statistics")}
-    if "solver" in (counts := json.loads(record["statistics"])):
-        attrs["method"] = counts["solver"]
-    ds = xr.Dataset({name: fields[name] for name in variables}, labels, attrs)
-    return ds.assign_coords({name: fields[name].load() for name in layout.grids}).merge(stored)
+        attrs = dict(group.attrs) | {name: record[name] for name in ("status", "message", "reached", "statistics")}
+        if "solver" in (counts := json.loads(record["statistics"])):
+            attrs["method"] = counts["solver"]
+        ds = xr.Dataset({name: fields[name] for name in variables}, labels, attrs)
+        return ds.assign_coords(times).merge(stored)
 
 
 def _lazy(array: Any, length: int) -> xr.Variable:
@@ -217,6 +226,8 @@ def _lazy(array: Any, length: int) -> xr.Variable:
 
     dims = array.metadata.dimension_names
     rows = -(-length // _every(dims[0]))
+    if array.shape[0] < rows:
+        raise ValueError(f"{array.basename} is shorter than its record")
     if rows == 0:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
@@ -251,12 +262,14 @@ class _Writer:
                 last = min((first // chunk + 1) * chunk, size)
                 times, save = self.samples[first:last]
                 run.aim(end if last == size and not len(save) else float(times[-1]), times, save)
-                more = True
+                more, due = True, time.monotonic() + PATIENCE
                 while more and not asked():
                     more = run.advance(running.SECONDS)
                     report(run.reached, lambda times=times: self._loss(times, run.result()))  # type: ignore[misc]
+                    if time.monotonic() > due:
+                        break
                 result = run.result()
-                if more:
+                if more and asked():
                     result = running.interrupted(result)
                 status = "running" if result.status == "success" and last < size else result.status
                 if status == "no_fixed_point" and first == 0 and not len(result.states):
@@ -287,13 +300,14 @@ class _Writer:
 
     def _truncate(self) -> None:
         """Forget what was written after the last commit."""
+        open_store(self.path)  # refuses one that is not whole
         try:
             for leftover in self.path.rglob("*.partial"):
                 leftover.unlink(missing_ok=True)
             group = _zarr().open_group(self.path, mode="r+")
             self.arrays = {name: group[name] for name in (*self.variables, *self.layout.grids)}
             self._resize(self.record["length"])
-        except (OSError, KeyError) as error:
+        except OSError as error:
             raise self._lost(error) from None
 
     def _resize(self, length: int) -> None:
@@ -353,36 +367,52 @@ def _samples(recipe: Recipe) -> Any:
 
 def _layout(chunk: Any, thin: Any, float32: Any, variables: Any, width: int, size: int) -> Layout:
     table = {name: count(k, f"thin {name!r}", least=1) for name, k in mapping(thin or {}, "thin").items()}
+    if isinstance(float32, str) or not isinstance(float32, bool | Sequence):
+        raise ProblemError(f"float32 must be True, False or a list of variables, got {shown(float32)}: list them.")
     single = tuple(variables) if float32 is True else tuple(float32 or ())
     for name in (*table, *single):
         choice(name, variables, "A variable to be stored")
     table = {name: k for name, k in table.items() if k > 1}
-    least = math.lcm(*table.values())
+    least, most = math.lcm(*table.values()), max(1, BYTES // (16 * max(width, 1)))
+    if least > most:
+        raise ProblemError(
+            f"thin factors must have a common multiple of {most} at most, got {table}: chunks are multiples of it."
+        )
     if chunk is None:
-        chunk = max(1, min(BYTES // (16 * max(width, 1)), -(-size // PARTS)))
+        chunk = max(1, min(most, -(-size // PARTS)))
     chunk = count(chunk, "chunk", least=1)
     return Layout(-(-chunk // least) * least, table, single)
 
 
-def _digest(text: str, arrays: xr.Dataset) -> str:
-    """A hash of a recipe."""
-    found = hashlib.sha256(text.encode())
-    for name in sorted(map(str, arrays.variables)):
-        if f'"{name}"' in text or name.startswith("recipe_"):
-            values = arrays[name].values
-            found.update(name.encode())
-            found.update(str(values.tolist()).encode() if values.dtype.kind in "OUT" else values.tobytes())
-    return found.hexdigest()
+FIELDS: dict[str, type | tuple[type, ...]] = {  # of a commit record
+    **{"recipe": str, "engine": str, "chunk": int, "thin": dict, "float32": list, "length": int, "time": (int, float)},
+    **{"reached": (int, float), "status": str, "message": str, "statistics": str, "state": (dict, type(None))},
+}
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """The commit record, whole."""
     try:
         record = read_record(path / RECORD)
         if record["format"] != 1:
             raise ValueError("of another version")
+        for name, kind in FIELDS.items():
+            if not isinstance(record[name], kind):
+                raise ValueError(f"{name} in its record is damaged")
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProblemError(f"a store of hamjl's must be there, got {shown(str(path))} ({reason(error)}).") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever the readers of a damaged store raise into one sentence."""
+    try:
+        yield
+    except HamjlError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ProblemError(f"the store must be whole, got {shown(str(path))} ({reason(error)}).") from None
 
 
 @contextmanager

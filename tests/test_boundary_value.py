@@ -246,3 +246,29 @@ def test_compare_keeps_what_ended_early():
         hj.compare(problem, "cauchy")
     with pytest.raises(hj.ProblemError, match="different labels"):
         hj.compare(problem, [hj.Cauchy(), "cauchy"])
+
+
+def test_compare_takes_times_and_what_is_solved_already():
+    problem = tracker(q=100.0)
+    times = [0.0, 2.5, 5.0]
+    optimum, reversal = hj.solve(problem, "boundary_value"), hj.solve(problem, "costate_reversal")
+    found = hj.compare(problem, [optimum, reversal], times=times)
+    assert found.time.values.tolist() == times
+    again = hj.compare(problem, ["costate_reversal"], times=times)
+    np.testing.assert_allclose(found.cost, again.cost, rtol=1e-3, atol=1e-3)
+    assert float(again.cost[0, -1]) == pytest.approx(optimum.hamjl.statistics["cost"], rel=1e-3)
+    with pytest.raises(hj.ProblemError, match="of another one"):
+        hj.compare(tracker(q=1000.0), [optimum])
+    with pytest.raises(hj.ProblemError, match="of another one"):
+        hj.compare(random_problem(0, span=(0.0, 5.0)), [hj.adjoint(problem)])
+    with pytest.raises(hj.ProblemError, match="the optimum's"):
+        hj.compare(problem, {"boundary_value": hj.CostateReversal()})
+    with pytest.raises(hj.ProblemError, match="must be a trajectory"):
+        hj.compare(problem, {"flip": optimum[["w"]].drop_attrs()})
+
+
+@pytest.mark.parametrize("ask", [hj.adjoint, lambda problem: hj.solve(problem, hj.BoundaryValue())])
+def test_a_network_without_arcs_has_no_control(ask):
+    network = hj.Network.from_arcs([], neurons=["a"], outputs=["a"])
+    with pytest.raises(hj.ProblemError, match="without arcs"):
+        ask(hj.Problem(network, hj.Objective(), target=1.0, span=(0, 1)))

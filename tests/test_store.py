@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import xarray as xr
 from conftest import random_problem
 
 import hamjl as hj
+from hamjl import store as store_module
 from hamjl.store import create
 
 EVERY = {"every": 0.02}
@@ -113,6 +115,49 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(engine, kind, tmp_path)
         statistics = [json.loads(ds.attrs["statistics"]) for ds in (got, expected)]
         assert statistics[0]["steps"] == statistics[1]["steps"]  # no step more: the controller went on
         assert statistics[0]["restarts"] == statistics[1]["restarts"]
+
+
+@pytest.mark.parametrize("solver", ["Euler", "BDF"])
+def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeypatch):
+    """With no patience at all there is a commit after every slice of an engine's work."""
+    chosen = hj.Euler(1e-4) if solver == "Euler" else hj.Adaptive("BDF", rtol=1e-9, atol=1e-11)
+    expected = hj.run(problem(4.0), method=chosen, times=401)
+    lengths, write = [], store_module.write_record
+    monkeypatch.setattr(store_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(
+        store_module, "write_record", lambda path, record: (lengths.append(record["length"]), write(path, record))
+    )
+    got = hj.run(problem(4.0), method=chosen, times=401, store=tmp_path / "run.zarr", chunk=1000)
+    assert len(set(lengths)) > 3
+    assert lengths == sorted(lengths)
+    assert_same_values(got, expected)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda store: shutil.rmtree(store / "time" / "c"),
+        lambda store: (store / "x" / "zarr.json").write_text("{"),
+        lambda store: (store / "run" / "commit.json").write_text("5"),
+        lambda store: (store / "run" / "recipe.nc").unlink(),
+        lambda store: change(store, length=10**6),
+        lambda store: change(store, statistics="{"),
+        lambda store: change(store, state="zz"),
+        lambda store: change(store, chunk=None),
+    ],
+)
+def test_a_damaged_store_is_refused(damage, tmp_path):
+    store = tmp_path / "run.zarr"
+    hj.run(problem(), method=hj.Euler(0.01), times=EVERY, store=store, chunk=10)
+    damage(store)
+    for opened in (hj.open, hj.resume):
+        with pytest.raises(hj.ProblemError, match=r"must be whole|must be there|must exist"):
+            opened(store)
+
+
+def change(store, **fields):
+    record = store / "run" / "commit.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | fields))
 
 
 def test_another_process_reads_a_consistent_prefix_at_any_time(tmp_path):
@@ -239,7 +284,8 @@ def test_a_diverging_run_keeps_what_is_finite(tmp_path):
     assert got.attrs["status"] == "diverged"
     assert 0 < got.sizes["time"] < 1001
     assert bool(np.isfinite(got.w).all())
-    assert hj.resume(store).attrs["status"] == "diverged"  # it has ended
+    with pytest.warns(hj.RunWarning, match="has ended"):
+        assert hj.resume(store).attrs["status"] == "diverged"
 
 
 def test_log_lines_are_json(tmp_path):
@@ -273,11 +319,15 @@ def test_samples_a_part_at_a_time_are_the_samples(times, chosen):
         ({"save_every": -1.0}, "save_every must be a positive"),
         ({"save_every": 0.015}, "whole steps"),
         ({"save_every": 0.1, "times": 3}, "got both"),
+        ({"float32": 1}, "list of variables"),
+        ({"float32": "w"}, "list of variables"),
+        ({"thin": {"w": 10**9}}, "common multiple"),
+        ({"store": 5}, "must be a path"),
     ],
 )
 def test_wrong_options(options, message, tmp_path):
     with pytest.raises(hj.ProblemError, match=message):
-        hj.run(problem(), method=hj.Euler(0.01), store=tmp_path / "run.zarr", **options)
+        hj.run(problem(), method=hj.Euler(0.01), **{"store": tmp_path / "run.zarr"} | options)
     assert list(tmp_path.iterdir()) == []
 
 

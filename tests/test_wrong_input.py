@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import random_problem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -271,3 +272,11 @@ def test_mutated_problem_files(path, change):
     else:
         inner[path[-1]] = change
     assert "\n" not in refusal(lambda: hj.Recipe.from_dict(table))
+
+
+@pytest.mark.parametrize("path", [5, None, "a\0b", "a" * 300, b"run"])
+def test_what_is_no_path(path):
+    recipe = hj.Recipe(random_problem(0))
+    for ask in (hj.open, hj.Recipe.load, recipe.save, lambda path: hj.run(recipe, hj.Euler(0.1), store=path)):
+        with pytest.raises(hj.ProblemError, match="must be"):
+            ask(path)

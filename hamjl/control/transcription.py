@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
 from hamjl.control.network import NetworkModel, WeightControl
 from hamjl.control.symbolic import DirectControl, SymbolicModel
+from hamjl.errors import ProblemError
 from hamjl.lowered import BOUND, NetworkField, SymbolicField
 
 Array = NDArray[np.floating]
@@ -38,6 +39,8 @@ class Transcription:
         self.control: Any
         if isinstance(field, NetworkField):
             n = field.neurons
+            if not len(field.source):
+                raise ProblemError("a control needs weights to move, got a network without arcs: add one.")
             self.model = NetworkModel(field)
             self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
             self.control = WeightControl(field, mesh, self.measure, initial[n : n + len(field.source)])
