@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ def sweep(
     folder = None if store is None else _folder(Path(store), recipes, values)
     members: list[xr.Dataset | None] = [None] * len(recipes)
     if folder is not None:
-        members = [read_netcdf(path) if (path := _file(folder, k)).exists() else None for k in range(len(recipes))]
+        members = [_kept(_file(folder, k)) for k in range(len(recipes))]
     waiting = {k: _packed(recipes[k]) for k, member in enumerate(members) if member is None}
     with _bar(len(recipes), progress) as tick:
         tick(len(recipes) - len(waiting))
@@ -154,13 +155,20 @@ def _packed(recipe: Recipe) -> tuple[str, dict[str, Any]]:
 
 
 def compute(text: str, arrays: dict[str, Any]) -> xr.Dataset:
-    """One member, in whatever process; a failure is a status."""
+    """One member, in whatever process; a failure is a status, and Ctrl-C breaks off."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunWarning)
         try:
-            return _bare(run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False))
+            member = run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False)
         except HamjlError as error:
-            return xr.Dataset(attrs={"status": "failed", "message": str(error)})
+            return _failed(error)
+    if member.attrs["status"] == "interrupted":
+        raise KeyboardInterrupt
+    return _bare(member)
+
+
+def _failed(error: HamjlError) -> xr.Dataset:
+    return xr.Dataset(attrs={"status": "failed", "message": str(error)})
 
 
 def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Dataset]:
@@ -180,7 +188,7 @@ def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Datase
     results = iter(integrate_all([record for record in lowered if not isinstance(record, HamjlError)]))
     for recipe, record in zip(recipes, lowered, strict=True):
         if isinstance(record, HamjlError):
-            done.append(xr.Dataset(attrs={"status": "failed", "message": str(record)}))
+            done.append(_failed(record))
         else:
             done.append(_bare(assemble(recipe, record, next(results), "julia")))
     return done
@@ -203,8 +211,11 @@ def _computed(
         from distributed import as_completed as arriving
 
         futures = {client.submit(compute, *packed, pure=False): k for k, packed in waiting.items()}
-        for future, result in arriving(futures, with_results=True):
-            yield futures[future], result
+        try:
+            for future, result in arriving(futures, with_results=True):
+                yield futures[future], result
+        finally:
+            client.cancel(list(futures))
         return
     first = recipes[next(iter(waiting))]
     engine = select(first.engine, first.method.to_dict()["name"]).name
@@ -213,14 +224,13 @@ def _computed(
         for k, packed in waiting.items():
             yield k, compute(*packed)
         return
-    spawn = get_context("spawn")
     try:
         if engine == "julia":
             threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
-            with ProcessPoolExecutor(1, spawn, initializer=_set, initargs=(threads,)) as pool:
+            with _pool(1, threads) as pool:
                 yield from _batches(pool, waiting)
         else:
-            with ProcessPoolExecutor(min(number, len(waiting)), spawn) as pool:
+            with _pool(min(number, len(waiting)), {}) as pool:
                 processes = {pool.submit(compute, *packed): k for k, packed in waiting.items()}
                 for done in as_completed(processes):
                     yield processes[done], done.result()
@@ -231,9 +241,24 @@ def _computed(
         ) from None
 
 
-def _set(variables: dict[str, str]) -> None:
-    """Set the environment of a worker."""
+@contextmanager
+def _pool(number: int, variables: dict[str, str]) -> Iterator[Executor]:
+    """Processes with these environment variables; where the sweep stops early, e.g. by Ctrl-C, they end at once."""
+    with ProcessPoolExecutor(number, get_context("spawn"), initializer=_begin, initargs=(variables,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+            raise
+
+
+def _begin(variables: dict[str, str]) -> None:
+    """Make ready a worker, and leave Ctrl-C to the process that started it."""
     os.environ.update(variables)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.Dataset]]:
@@ -308,6 +333,16 @@ def _folder(path: Path, recipes: list[Recipe], values: dict[str, list[Any]]) -> 
 
 def _file(folder: Path, k: int) -> Path:
     return folder / f"member-{k:06d}.nc"
+
+
+def _kept(path: Path) -> xr.Dataset | None:
+    """A member as it was kept, or None where none was finished."""
+    try:
+        member = read_netcdf(path)
+    except ProblemError:
+        return None
+    finished = {"status", "message"} <= set(member.attrs) and member.attrs["status"] != "interrupted"
+    return member if finished else None
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """Sweeps: every member is the run it stands for, wherever it is computed, and a failed one is a label."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -124,6 +127,52 @@ def test_a_sweep_takes_up_the_rest(tmp_path, monkeypatch):
     xr.testing.assert_identical(swept, hj.sweep(problem(), OVER, **options))
     with pytest.raises(hj.ProblemError, match="another"):
         hj.sweep(problem(), OVER | {"q": [1.0, 31.0]}, store=tmp_path / "sweep", **options)
+
+
+LONG = """
+import hamjl as hj
+if __name__ == "__main__":
+    p = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 2))
+    hj.sweep(p, {"method.step": [0.1, 1e-7, 0.2]}, method=hj.Euler(0.1), times=2, workers=WORKERS, store="sweep")
+"""
+
+
+@pytest.mark.parametrize(("workers", "finished"), [(1, [0]), (2, [0, 2])])
+def test_ctrl_c_stops_a_sweep_and_keeps_what_is_finished(workers, finished, tmp_path):
+    """As from a terminal, to all of its processes; the second member would take minutes."""
+    (tmp_path / "script.py").write_text(LONG.replace("WORKERS", str(workers)))
+    process = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    files = [tmp_path / "sweep" / f"member-{k:06d}.nc" for k in finished]
+    try:
+        while not all(file.exists() for file in files):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=10)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert told.splitlines()[-1] == "KeyboardInterrupt"
+    assert told.count("Traceback") == 1  # not one of each process
+    assert sorted((tmp_path / "sweep").glob("member*")) == files
+
+
+def test_members_that_were_not_finished_are_computed_again(tmp_path):
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1, "store": tmp_path / "sweep"}
+    over = {"seed": range(4)}
+    whole = hj.sweep(problem(), over, **options)
+    half, cut, foreign, kept = sorted((tmp_path / "sweep").glob("member*"))
+    member = xr.load_dataset(half)
+    member.isel(time=[0]).assign_attrs(status="interrupted").to_netcdf(half)
+    cut.write_bytes(cut.read_bytes()[:1000])
+    xr.Dataset({"a": 1}).to_netcdf(foreign)
+    before = kept.stat().st_mtime_ns
+    xr.testing.assert_identical(hj.sweep(problem(), over, **options), whole)
+    assert xr.load_dataset(half).attrs["status"] == "success"
+    assert kept.stat().st_mtime_ns == before
 
 
 def test_a_script_without_a_guard_is_told(tmp_path):
