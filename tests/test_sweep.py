@@ -108,6 +108,23 @@ def test_a_member_that_cannot_be_run_is_labelled():
     assert bool(swept.w[0].isnull().all())
 
 
+def test_a_member_that_cannot_be_built_is_labelled(tmp_path):
+    def build(c):
+        if c < 0:
+            raise hj.ProblemError("too low.")
+        return problem(c=c)
+
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
+    alone = hj.run(problem(c=1.0), method=hj.Euler(0.01), times=EVERY)
+    for given, told in ((problem(), "velocity must be"), (build, "too low.")):
+        for _ in range(2):  # the second time out of the store
+            swept = hj.sweep(given, {"c": [-1.0, 1.0]}, store=tmp_path / told, **options)
+            assert swept.status.values.tolist() == ["failed", "success"]
+            assert told in str(swept.message.values[0])
+            assert bool(swept.w[0].isnull().all())
+            np.testing.assert_array_equal(swept.w[1], alone.w)
+
+
 def test_a_sweep_takes_up_the_rest(tmp_path, monkeypatch):
     options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
     compute, calls = module.compute, []
@@ -192,13 +209,61 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     [
         ({}, "at least one parameter"),
         ({"q": []}, "at least one parameter"),
+        ({"q": 10}, r"must be a list, got q=10"),
+        ({"loss": "abc"}, r"must be a list, got loss='abc'"),
         ({"speed": [1.0]}, "one place"),
         ({"problem.net.velocity": [1.0]}, "no 'net'"),
+        ({"problem.network.speed": [1.0]}, "known name, got 'speed'"),
         ({"c": [-1.0]}, "velocity"),
+        ({"q": [1.0, 2.0], "problem.objective.loss_weight": [5.0, 6.0]}, "different places, got 'q' and"),
+        ({"law.name": ["cauchy"], "law": ["cauchy"]}, "different places"),
     ],
 )
 def test_wrong_parameters(over, message):
     with pytest.raises(hj.ProblemError, match=message):
         hj.sweep(problem(), over, method=hj.Euler(0.1))
+
+
+def test_members_have_the_same_samples():
     with pytest.raises(hj.ProblemError, match="same samples"):
         hj.sweep(problem(), {"method.step": [0.1, 0.3]}, method=hj.Euler(0.1), workers=1)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Expect an error before any member is computed."""
+    monkeypatch.setattr(module, "compute", None)
+
+    def check(message, given, over, **options):
+        with pytest.raises(hj.ProblemError, match=message):
+            hj.sweep(given, over, method=hj.Euler(0.1), workers=1, **options)
+
+    return check
+
+
+def test_members_are_of_one_network(refused):
+    """Two graphs of two neurons and two arcs."""
+
+    def ring(back):
+        present = [[0, 1], [1, 0]] if back else [[1, 0], [1, 0]]
+        return hj.Problem(hj.Network.from_adjacency(present, outputs=1), hj.Objective(), target=0.1, span=(0, 1))
+
+    refused("one network", ring, {"back": [False, True]})
+
+
+@pytest.mark.parametrize("name", ["time", "w", "x", "neuron", "arc", "status", "message", "sign", "arc_source"])
+def test_a_parameter_is_not_named_like_a_variable(name, refused):
+    refused(f"variable, got '{name}'", lambda **given: problem(), {name: [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("times", ["abc", float("nan"), {1.0, 2.0}, 10.9, [0.0, float("nan")], 1])
+def test_wrong_times(times, tmp_path, refused):
+    refused("times must", problem(), {"seed": [0, 1]}, times=times)
+    with pytest.raises(hj.ProblemError, match="times must"):
+        hj.Recipe(problem(), times=times).save(tmp_path / "problem.toml")
+
+
+def test_a_wrong_function_or_client(refused):
+    refused("by name, got seed", lambda sead: problem(), {"seed": [0, 1]})
+    pytest.importorskip("distributed")
+    refused(r"distributed\.Client, got 5", problem(), {"seed": [0, 1]}, client=5)
