@@ -132,11 +132,15 @@ def _finish(output: str, trajectory: Any) -> None:
 
 
 def _thin(given: tuple[str, ...]) -> dict[str, int] | None:
-    pairs = [text.partition("=") for text in given]
-    for name, _, factor in pairs:
-        if not factor.isdigit():
-            raise errors.ProblemError(f"thin must be NAME=K, got {errors.shown(name)}: write e.g. --thin w=10.")
-    return {name: int(factor) for name, _, factor in pairs} or None
+    table: dict[str, int] = {}
+    for text in given:
+        name, _, factor = text.partition("=")
+        if not factor.isdecimal():
+            raise errors.ProblemError(f"thin must be NAME=K, got {errors.shown(text)}: write e.g. --thin w=10.")
+        if name in table:
+            raise errors.ProblemError(f"thin must name a variable once, got {errors.shown(text)} too: leave one out.")
+        table[name] = int(factor)
+    return table or None
 
 
 @main.command()
@@ -151,6 +155,8 @@ def show(trajectory: str, output: str | None) -> None:
     click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
     click.echo(ds.attrs.get("message", ""))
     for name, value in ds.data_vars.items():
+        if str(name).startswith("recipe_"):
+            continue
         click.echo(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
     if output is not None:
         _draw(output, lambda: _overview(ds), write_whole)

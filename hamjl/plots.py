@@ -154,9 +154,13 @@ def _names(ds: xr.Dataset, dim: str) -> list[str]:
 def _need(ds: xr.Dataset, *names: str) -> None:
     missing = [name for name in names if name not in ds or "time" not in ds[name].dims or ds[name].ndim > 2]
     if missing or not ds.sizes["time"]:
+        found = [
+            f"{name} along {', '.join(map(str, ds[name].dims))}" if name in ds else f"no {name}" for name in missing
+        ]
+        thinned = any(str(dim).startswith("time_") for name in missing if name in ds for dim in ds[name].dims)
         raise ProblemError(
-            f"this plot needs {', '.join(names)} over time of one run, got {', '.join(map(str, ds.data_vars))} with "
-            f"sizes {dict(ds.sizes)}: keep or select them."
+            f"this plot needs {', '.join(names)} over time of one run, got {' and '.join(found) or 'no samples'}: "
+            f"{'store without thin what is to be drawn' if thinned else 'keep or select them'}."
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Monitor
@@ -39,11 +39,16 @@ def reporting(span: tuple[float, float], show: bool, log: str | Path | None = No
             bar = tqdm(total=span[1] - span[0], delay=1, bar_format=_STYLE, unit=" units", miniters=0, leave=False)
             report.bar = stack.enter_context(bar)
         if log is not None:
-            try:
-                report.log = stack.enter_context(Path(log).open("a", encoding="utf-8"))
-            except OSError as error:
-                raise ProblemError(f"the log must be writable, got {shown(str(log))} ({error.strerror}).") from None
+            report.log = stack.enter_context(open_log(log))
         yield report
+
+
+def open_log(path: str | Path) -> TextIO:
+    """The file that lines are appended to, made where there is none."""
+    try:
+        return Path(path).open("a", encoding="utf-8")
+    except OSError as error:
+        raise ProblemError(f"the log must be writable, got {shown(str(path))} ({error.strerror}).") from None
 
 
 class Report:

@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
-from hamjl.checks import choice, keys, mapping, to_path
+from hamjl.checks import choice, count, increasing, keys, mapping, to_path
 from hamjl.errors import ProblemError, shown
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
@@ -48,6 +49,8 @@ class Recipe:
         object.__setattr__(self, "method", to_method(self.method))
         if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
             object.__setattr__(self, "method", Collocation())
+        if self.times is not None:
+            _plain_times(self.times)  # refused here, before it is run or saved
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form, with arrays as leaves."""
@@ -125,8 +128,8 @@ class Recipe:
 
 def _plain_times(times: Any) -> Any:
     if isinstance(times, Mapping):
-        return dict(times)
-    return np.asarray(times, dtype=float) if isinstance(times, Sized) else int(times)
+        return mapping(times, "times")
+    return increasing(cast(ArrayLike, times), "times") if isinstance(times, Sized) else count(times, "times", least=2)
 
 
 _MARK = "$array"  # no name of a vertex, signal or option begins like this

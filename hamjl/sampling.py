@@ -61,8 +61,8 @@ def sampling(
     if isinstance(times, Sized):
         values = _listed((since, stop), times)
         return Samples(len(values), lambda k: (values[k], none))
-    size = count(SAMPLES if times is None else times, "times", least=2)
-    pace = (stop - since) / (size - 1)
+    size = count(SAMPLES if times is None else times, "times", least=2) if stop > since else 1
+    pace = (stop - since) / max(size - 1, 1)
     return Samples(size, lambda k: (np.where(k == size - 1, stop, k * pace + since), none))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from hamjl import trajectory
-from hamjl.checks import number
+from hamjl.checks import number, to_path
 from hamjl.engines import running, select
 from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue, CostateReversal
@@ -65,6 +65,7 @@ class Session:
         self._run: Run = self._engine.start(self._lowered, None if saved is None else saved["state"])
         self._time = start if saved is None else saved["time"]
         self._sampled = -np.inf if saved is None else saved["sampled"]
+        self._status = self._run.status if saved is None else saved["status"]
 
     @property
     def time(self) -> float:
@@ -81,14 +82,15 @@ class Session:
         return min(self.problem.known_until, LONGEST)
 
     def advance(self, until: float, times: Any = None, *, progress: bool = True) -> xr.Dataset:
-        """Integrate up to the time `until` and return the samples since the present, that of `until` included.
+        """Integrate up to the time `until` and return the samples after the present, at the start the first one too.
 
         Parameters
         ----------
         until : float
             Not before the present, and not beyond the data. With Euler, the last whole step up to it is taken.
         times : optional
-            When to save within this stretch, as in `hamjl.solve`; ``{"every": dt}`` counts from the session's start.
+            When to save within this stretch, as in `hamjl.solve`; ``{"every": dt}`` counts from the session's start, so
+            that `until` itself may not be saved.
         progress : bool
 
         Returns
@@ -104,10 +106,7 @@ class Session:
             )
         if until < self._time:
             raise ProblemError(f"a session goes forward only, got until = {until:g} at {self._time:g}: choose later.")
-        if self._run.status not in ("running", "success"):
-            raise ProblemError(
-                f"this session has ended ({self._run.status}), so it cannot go on: restore or start one."
-            )
+        self._check_alive()
         phi = (
             self.problem.dissipation if isinstance(self.problem, SymbolicSystem) else self.problem.objective.dissipation
         )
@@ -120,10 +119,17 @@ class Session:
             while more and not asked():
                 more = self._run.advance(running.SECONDS)
                 monitor(self._run.reached)
-            result = self._run.result()
+            result, self._status = self._run.result(), self._run.status
             if more:
                 result = running.interrupted(result)
         return self._stretch(until, grid, result)
+
+    def _check_alive(self) -> None:
+        if self._status not in ("running", "success"):
+            raise ProblemError(
+                f"a session must not have ended, got one that has ({self._status}): start another, or restore an "
+                "earlier checkpoint."
+            )
 
     def _samples(self, until: float, times: Any) -> tuple[Floats, Integers]:
         """The samples after the present, and at the start the first."""
@@ -161,6 +167,7 @@ class Session:
     @property
     def state(self) -> xr.Dataset:
         """The trajectory at the present: x, w, p_x, p_w and all the rest at one time."""
+        self._check_alive()
         copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
         method = self._recipe.method
         steps = np.rint((now - self._start) / method.step) if isinstance(method, Euler) else np.zeros(0)
@@ -180,6 +187,7 @@ class Session:
             "start": self._start,
             "time": self._time,
             "sampled": self._sampled,
+            "status": self._status,
             "state": self._run.export(),
         }
         if path is not None:
@@ -197,12 +205,15 @@ class Session:
         record = checkpoint
         if not isinstance(record, Mapping):
             try:
-                record = read_record(Path(record))
-            except (OSError, ValueError) as error:
+                record = read_record(to_path(record, "the checkpoint"))
+            except ProblemError:
+                raise
+            except (OSError, ValueError, TypeError, KeyError) as error:
                 raise ProblemError(
                     f"the checkpoint must be a file of hamjl's, got {shown(str(checkpoint))} ({reason(error)})."
                 ) from None
-        if not {"recipe", "arrays", "engine", "start", "time", "sampled", "state"} <= set(record):
+        names = {"recipe", "arrays", "engine", "start", "time", "sampled", "status", "state"}
+        if not isinstance(record, Mapping) or not names <= set(record):
             raise ProblemError("a checkpoint must be what Session.checkpoint returned, got another table.")
         session = cls.__new__(cls)
         recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))

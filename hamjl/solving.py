@@ -19,6 +19,7 @@ from hamjl.lowering import lower
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.progress import bar as _bar
+from hamjl.progress import open_log
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble
@@ -130,6 +131,8 @@ def run(
     if store is not None:
         from hamjl.store import create, resume
 
+        if log is not None:
+            open_log(log).close()  # refused before there is a store
         create(recipe, store, chunk=chunk, thin=thin, float32=float32)
         return resume(store, recipe, progress=progress, log=log)
     if chunk is not None or thin is not None or float32 or log is not None:

@@ -30,6 +30,8 @@ def check_writable(path: str | Path) -> Path:
             raise ProblemError(f"the output's folder must exist, got {shown(str(path.parent))}: create it first.")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ProblemError(f"the output must be writable, got {shown(given)}: change its permissions or the path.")
+    except ProblemError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         raise ProblemError(f"the output must be a writable file, got {shown(given)} ({reason(error)}).") from None
     return path

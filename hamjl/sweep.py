@@ -6,29 +6,35 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
+from inspect import signature
 from multiprocessing import get_context
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from hamjl.checks import count, mapping
+from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.lowered import Result
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.solving import run
 from hamjl.storage import read_netcdf, read_record, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
+from hamjl.trajectory import assemble, coordinates, describe
 
 SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "q": "problem.objective.loss_weight",
@@ -81,50 +87,90 @@ def sweep(
     xarray.Dataset
         The trajectories along the dimensions of `over`, and for each member ``status`` and ``message``: one that fails
         or stops early is NaN from there on, and the others go on.
+
+    Raises
+    ------
+    ProblemError
+        If a name is wrong, no member can be built, or the members are not of one network.
+    KeyboardInterrupt
+        On Ctrl-C; a store keeps the members that were finished.
     """
-    values = {str(name): list(given) for name, given in mapping(over, "over").items()}
+    values = {name: _listed(name, given) for name, given in mapping(over, "over").items()}
     if not values or not all(values.values()):
         raise ProblemError(f"a sweep needs at least one parameter with values, got {shown(over)}: give e.g. q=[1, 10].")
     given = {"law": law, "method": method, "times": times, "engine": engine}
-    given = {name: value for name, value in given.items() if value is not None}
-    index = list(itertools.product(*(range(len(v)) for v in values.values())))
-    recipes = []
-    for place in index:
-        chosen = {name: options[k] for (name, options), k in zip(values.items(), place, strict=True)}
-        recipes.append(_member_recipe(problem, chosen, given))
-    folder = None if store is None else _folder(Path(store), recipes, values)
-    members: list[xr.Dataset | None] = [None] * len(recipes)
+    make = _maker(problem, tuple(values), {name: value for name, value in given.items() if value is not None})
+    made = [_attempt(make, dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
+    recipes = {k: recipe for k, recipe in enumerate(made) if isinstance(recipe, Recipe)}
+    errors = {k: error for k, error in enumerate(made) if isinstance(error, HamjlError)}
+    if not recipes:
+        raise errors[0]
+    _check_alike(recipes.values(), values)
+    members = {k: _failed(error) for k, error in errors.items()}
+    folder = None if store is None else _folder(to_path(store, "the store"), made, values)
     if folder is not None:
-        members = [read_netcdf(path) if (path := _file(folder, k)).exists() else None for k in range(len(recipes))]
-    waiting = {k: _packed(recipes[k]) for k, member in enumerate(members) if member is None}
-    with _bar(len(recipes), progress) as tick:
-        tick(len(recipes) - len(waiting))
+        members |= {k: member for k in recipes if (member := _kept(_file(folder, k))) is not None}
+    waiting = {k: _packed(recipe) for k, recipe in recipes.items() if k not in members}
+    with _bar(len(made), progress) as tick:
+        tick(len(members))
         for k, member in _computed(waiting, recipes, client, workers):
             members[k] = member
             if folder is not None:
                 write_whole(_file(folder, k), member.to_netcdf)
             tick(1)
-    return _assembled(values, index, [member for member in members if member is not None])
+    return _assembled(values, [members[k] for k in range(len(made))])
 
 
 # -- members -----------------------------------------------------------------------------------------------------------
-def _member_recipe(problem: Any, chosen: dict[str, Any], given: dict[str, Any]) -> Recipe:
+def _listed(name: str, given: Any) -> list[Any]:
+    if not isinstance(given, str | Mapping):
+        with suppress(TypeError):
+            return list(given)
+    raise ProblemError(f"the values of a parameter must be a list, got {name}={shown(given)}: write e.g. [1, 10].")
+
+
+def _maker(problem: Any, names: tuple[str, ...], given: dict[str, Any]) -> Callable[[dict[str, Any]], Recipe]:
+    """What makes a member's recipe of the values of its parameters; wrong names are refused."""
     if isinstance(problem, Problem | SymbolicSystem | Recipe):
         recipe = problem if isinstance(problem, Recipe) else Recipe(problem)
-        recipe = replace(recipe, **given)
-        tree = deepcopy(recipe.to_dict())
-        for name, value in chosen.items():
-            _put(tree, name, value)
-        return Recipe.from_dict(tree)
+        tree = replace(recipe, **given).to_dict()
+        paths = {name: _path(tree, name) for name in names}
+        _check_apart(paths)
+
+        def put(chosen: dict[str, Any]) -> Recipe:
+            table = deepcopy(tree)
+            for name, value in chosen.items():
+                place = reduce(getitem, paths[name][:-1], table)
+                place[paths[name][-1]] = value.item() if isinstance(value, np.generic) else value
+            return Recipe.from_dict(table)
+
+        return put
     if not callable(problem):
         raise ProblemError(f"a sweep is over a problem, a recipe or a function, got {shown(problem)}: give one.")
-    made = problem(**chosen)
-    return replace(made if isinstance(made, Recipe) else Recipe(made), **given)
+    try:
+        signature(problem).bind(**dict.fromkeys(names))
+    except (TypeError, ValueError) as error:
+        raise ProblemError(
+            f"the function of a sweep must take its parameters by name, got {', '.join(names)} ({error}): rename them."
+        ) from None
+
+    def call(chosen: dict[str, Any]) -> Recipe:
+        made = problem(**chosen)
+        return replace(made if isinstance(made, Recipe) else Recipe(made), **given)
+
+    return call
 
 
-def _put(tree: dict[str, Any], name: str, value: Any) -> None:
-    """Set a leaf of the plain form."""
-    path = SYMBOLS.get(name, name).split(".")
+def _attempt(make: Callable[[dict[str, Any]], Recipe], chosen: dict[str, Any]) -> Recipe | HamjlError:
+    try:
+        return make(chosen)
+    except HamjlError as error:
+        return error
+
+
+def _path(tree: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Where a parameter is in the plain form."""
+    path = tuple(SYMBOLS.get(name, name).split("."))
     if len(path) == 1:
         places = list(_places(tree, name))
         if len(places) != 1:
@@ -132,12 +178,12 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
             raise ProblemError(
                 f"a parameter must name one place of the recipe, got {name!r} ({found}): write its path."
             )
-        path = list(places[0])
+        return places[0]
     for key in path[:-1]:
         if not isinstance(tree.get(key), dict):
             raise ProblemError(f"a parameter must name a place of the recipe, got {name!r}: there is no {key!r}.")
         tree = tree[key]
-    tree[path[-1]] = value.item() if isinstance(value, np.generic) else value
+    return path
 
 
 def _places(tree: dict[str, Any], name: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -148,26 +194,57 @@ def _places(tree: dict[str, Any], name: str, above: tuple[str, ...] = ()) -> Ite
             yield from _places(value, name, (*above, key))
 
 
+def _check_apart(paths: dict[str, tuple[str, ...]]) -> None:
+    for (one, above), (other, below) in itertools.permutations(paths.items(), 2):
+        if below[: len(above)] == above:
+            raise ProblemError(
+                f"the parameters of a sweep must be of different places, got {one!r} and {other!r}: leave one out."
+            )
+
+
+def _check_alike(recipes: Iterable[Recipe], names: Iterable[str]) -> None:
+    """Refuse members whose trajectories would not go into one Dataset, before any is computed."""
+    problems = [recipe.problem for recipe in recipes]
+    labels = coordinates(problems[0])
+    if any(coordinates(problem) != labels for problem in problems):
+        raise ProblemError(
+            "the members of a sweep must be of one network, got others: make a sweep of each, and compare those."
+        )
+    for name in names:
+        if name in {"time", "status", "message", *labels, *describe(problems[0])}:
+            raise ProblemError(
+                f"a parameter must not have the name of a trajectory's variable, got {name!r}: rename it, or write its "
+                "path."
+            )
+
+
 def _packed(recipe: Recipe) -> tuple[str, dict[str, Any]]:
     text, arrays = recipe.pack()
     return text, arrays.to_dict(data="array")
 
 
 def compute(text: str, arrays: dict[str, Any]) -> xr.Dataset:
-    """One member, in whatever process; a failure is a status."""
+    """One member, in whatever process; a failure is a status, and Ctrl-C breaks off."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunWarning)
         try:
-            return _bare(run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False))
+            member = run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False)
         except HamjlError as error:
-            return xr.Dataset(attrs={"status": "failed", "message": str(error)})
+            return _failed(error)
+    if member.attrs["status"] == "interrupted":
+        raise KeyboardInterrupt
+    return _bare(member)
+
+
+def _failed(why: HamjlError | Result) -> xr.Dataset:
+    message = why.message if isinstance(why, Result) else str(why)
+    return xr.Dataset(attrs={"status": "failed", "message": message})
 
 
 def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Dataset]:
     """Members on the threads of one Julia."""
     from hamjl.engines.julia.bridge import integrate_all
     from hamjl.lowering import lower
-    from hamjl.trajectory import assemble
 
     done: list[xr.Dataset] = []
     recipes = [Recipe.unpack(text, xr.Dataset.from_dict(arrays)) for text, arrays in packed]
@@ -179,10 +256,11 @@ def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Datase
             lowered.append(error)
     results = iter(integrate_all([record for record in lowered if not isinstance(record, HamjlError)]))
     for recipe, record in zip(recipes, lowered, strict=True):
-        if isinstance(record, HamjlError):
-            done.append(xr.Dataset(attrs={"status": "failed", "message": str(record)}))
+        result = record if isinstance(record, HamjlError) else next(results)
+        if isinstance(result, HamjlError) or not len(result.states):
+            done.append(_failed(result))
         else:
-            done.append(_bare(assemble(recipe, record, next(results), "julia")))
+            done.append(_bare(assemble(recipe, record, result, "julia")))
     return done
 
 
@@ -194,34 +272,35 @@ def _bare(ds: xr.Dataset) -> xr.Dataset:
 
 # -- where they are computed -------------------------------------------------------------------------------------------
 def _computed(
-    waiting: dict[int, Any], recipes: list[Recipe], client: Any, workers: int | None
+    waiting: dict[int, Any], recipes: dict[int, Recipe], client: Any, workers: int | None
 ) -> Iterator[tuple[int, xr.Dataset]]:
     """Members as they are done."""
     if not waiting:
         return
     if client is not None:
-        from distributed import as_completed as arriving
-
+        arriving = _arriving(client)
         futures = {client.submit(compute, *packed, pure=False): k for k, packed in waiting.items()}
-        for future, result in arriving(futures, with_results=True):
-            yield futures[future], result
+        try:
+            for future, result in arriving(futures, with_results=True):
+                yield futures[future], result
+        finally:
+            client.cancel(list(futures))
         return
-    first = recipes[next(iter(waiting))]
-    engine = select(first.engine, first.method.to_dict()["name"]).name
+    together = {k: packed for k, packed in waiting.items() if _on_threads(recipes[k])}
+    alone = {k: packed for k, packed in waiting.items() if k not in together}
     number = (os.cpu_count() or 1) if workers is None else count(workers, "workers", least=1)
     if number == 1 or len(waiting) == 1:
         for k, packed in waiting.items():
             yield k, compute(*packed)
         return
-    spawn = get_context("spawn")
     try:
-        if engine == "julia":
+        if together:
             threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
-            with ProcessPoolExecutor(1, spawn, initializer=_set, initargs=(threads,)) as pool:
-                yield from _batches(pool, waiting)
-        else:
-            with ProcessPoolExecutor(min(number, len(waiting)), spawn) as pool:
-                processes = {pool.submit(compute, *packed): k for k, packed in waiting.items()}
+            with _pool(1, threads) as pool:
+                yield from _batches(pool, together)
+        if alone:
+            with _pool(min(number, len(alone)), {}) as pool:
+                processes = {pool.submit(compute, *packed): k for k, packed in alone.items()}
                 for done in as_completed(processes):
                     yield processes[done], done.result()
     except BrokenProcessPool:
@@ -231,9 +310,42 @@ def _computed(
         ) from None
 
 
-def _set(variables: dict[str, str]) -> None:
-    """Set the environment of a worker."""
+def _on_threads(recipe: Recipe) -> bool:
+    """Whether a member is one that the threads of one Julia can share."""
+    name = recipe.method.to_dict()["name"]
+    return select(recipe.engine, name).name == "julia" and name != "Collocation"
+
+
+def _arriving(client: Any) -> Any:
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise EngineError(
+            "a client needs dask.distributed: install it with 'pip install \"hamjl[cluster]\"'."
+        ) from None
+    if not isinstance(client, Client):
+        raise ProblemError(f"client must be a dask.distributed.Client, got {shown(client)}: give one, or workers.")
+    return as_completed
+
+
+@contextmanager
+def _pool(number: int, variables: dict[str, str]) -> Iterator[Executor]:
+    """Processes with these environment variables; where the sweep stops early, e.g. by Ctrl-C, they end at once."""
+    with ProcessPoolExecutor(number, get_context("spawn"), initializer=_begin, initargs=(variables,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+            raise
+
+
+def _begin(variables: dict[str, str]) -> None:
+    """Make ready a worker, and leave Ctrl-C to the process that started it."""
     os.environ.update(variables)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.Dataset]]:
@@ -245,7 +357,7 @@ def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.
 
 
 # -- the result --------------------------------------------------------------------------------------------------------
-def _assembled(values: dict[str, list[Any]], index: list[tuple[int, ...]], members: list[xr.Dataset]) -> xr.Dataset:
+def _assembled(values: dict[str, list[Any]], members: list[xr.Dataset]) -> xr.Dataset:
     shape, dims = tuple(map(len, values.values())), tuple(values)
     coords = {name: (name, given) for name, given in values.items() if _are_labels(given)}
     texts = {
@@ -256,20 +368,15 @@ def _assembled(values: dict[str, list[Any]], index: list[tuple[int, ...]], membe
     if not whole:
         return xr.Dataset(texts, coords)
     longest = max(whole, key=lambda member: member.sizes["time"])
-    for member in whole:
-        n = member.sizes["time"]
-        if not np.allclose(member.time, longest.time[:n], rtol=1e-9) or set(member.variables) != set(longest.variables):
-            raise ProblemError(
-                "the members of a sweep must have the same samples, got other times or names: give times, e.g. "
-                "times={'every': 0.1}."
-            )
+    if not all(np.allclose(member.time, longest.time[: member.sizes["time"]], rtol=1e-9) for member in whole):
+        raise ProblemError(
+            "the members of a sweep must have the same samples, got other times: give times, e.g. times={'every': 0.1}."
+        )
     fields = {}
     for name, pattern in longest.data_vars.items():
         data = np.full((len(members), *pattern.shape), np.nan)
         for k, member in enumerate(members):
             if name in member:
-                if member[name].shape[1:] != pattern.shape[1:]:
-                    raise ProblemError(f"the members of a sweep must be of one network, got {name} of other sizes.")
                 data[k, : member.sizes["time"]] = member[name]
         fields[name] = ((*dims, *pattern.dims), data.reshape(*shape, *pattern.shape), pattern.attrs)
     kept = {k: longest.attrs[k] for k in ("law", "engine", "versions", "scaling") if k in longest.attrs}
@@ -281,11 +388,11 @@ def _are_labels(given: list[Any]) -> bool:
     return all(isinstance(v, int | float | str | np.generic) for v in given)
 
 
-def _folder(path: Path, recipes: list[Recipe], values: dict[str, list[Any]]) -> Path:
+def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[Any]]) -> Path:
     """The folder of a new sweep, or of this one begun before."""
     found = hashlib.sha256(json.dumps([str(list(v)) for v in values.values()]).encode())
-    for recipe in recipes:
-        text, arrays = recipe.pack()
+    for recipe in made:
+        text, arrays = recipe.pack() if isinstance(recipe, Recipe) else (str(recipe), xr.Dataset())
         found.update(text.encode())
         for name in sorted(map(str, arrays.variables)):
             found.update(str(arrays[name].values.tolist()).encode())
@@ -308,6 +415,16 @@ def _folder(path: Path, recipes: list[Recipe], values: dict[str, list[Any]]) -> 
 
 def _file(folder: Path, k: int) -> Path:
     return folder / f"member-{k:06d}.nc"
+
+
+def _kept(path: Path) -> xr.Dataset | None:
+    """A member as it was kept, or None where none was finished."""
+    try:
+        member = read_netcdf(path)
+    except ProblemError:
+        return None
+    finished = {"status", "message"} <= set(member.attrs) and member.attrs["status"] != "interrupted"
+    return member if finished else None
 
 
 @contextmanager

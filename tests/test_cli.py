@@ -299,7 +299,11 @@ def test_a_run_into_a_store_is_resumed(problem_file, tmp_path):
     [
         ([], "one place"),
         (["-o", "a.nc", "--store", "b.zarr"], "one place"),
-        (["--store", "b.zarr", "--thin", "w"], "NAME=K"),
+        (["--store", "b.zarr", "--thin", "w"], "NAME=K, got 'w':"),
+        (["--store", "b.zarr", "--thin", "w=²"], "NAME=K, got 'w=²':"),
+        (["--store", "b.zarr", "--thin", "w=2", "--thin", "w=5"], "once, got 'w=5' too:"),
+        (["--store", "b.zarr", "--log", "no/x"], "log must be writable"),
+        (["-o", "no/x.nc"], "folder must exist"),
         (["-o", "a.nc", "--chunk", "5"], "go with a store"),
     ],
 )
@@ -308,3 +312,23 @@ def test_wrong_options_of_a_run(problem_file, tmp_path, monkeypatch, arguments, 
     code, output = call("run", str(problem_file), *arguments)
     assert code == 1
     assert message in output
+    assert output.count(" must ") <= 1  # one sentence
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def test_a_thinned_store_is_shown_and_says_why_it_is_not_drawn(problem_file, tmp_path):
+    assert call("run", problem_file, "--store", tmp_path / "run.zarr", "--thin", "w=10")[0] == 0
+    code, output = call("show", tmp_path / "run.zarr", "-o", tmp_path / "s.png")
+    assert code == 1
+    *listed, told = output.splitlines()
+    reason = "got w along time_10, arc: store without thin what is to be drawn."
+    assert told == f"Error: this plot needs w over time of one run, {reason}"
+    assert [line.split()[0] for line in listed[2:]] == [
+        *"uxyzw",
+        "p_x",
+        "p_w",
+        "loss",
+        "sign",
+        "lagrangian",
+        "hamiltonian",
+    ]

@@ -144,6 +144,30 @@ def test_state_is_the_present():
     np.testing.assert_array_equal(later.initial_state()["w"], part.w[-1])
 
 
+@pytest.mark.parametrize("method", [hj.Euler(0.01), "RK45"], ids=str)
+def test_the_start_is_one_sample(method):
+    session = hj.Session(random_problem(3, span=(1.0, 2.0)), method=method)
+    assert session.advance(1.0).time.values.tolist() == [1.0]
+    assert session.advance(1.0).time.values.tolist() == []
+    assert session.advance(1.5, 6).time.values.tolist() == pytest.approx([1.1, 1.2, 1.3, 1.4, 1.5])
+
+
+@pytest.mark.parametrize("method", PYTHON, ids=str)
+def test_a_session_that_has_ended_says_so_and_stays_ended(method, tmp_path):
+    network = hj.Network.fully_connected(3, self_loops=True, activation="identity")
+    unstable = hj.Problem(network, hj.Objective.tracking(q=1e6), target=1.0, span=(0, 5), initial={"w": 50.0, "x": 1.0})
+    session = hj.Session(unstable, hj.Cauchy(), method)
+    with pytest.warns(hj.RunWarning):
+        status = session.advance(50.0).attrs["status"]
+    assert status != "success"
+    session.checkpoint(tmp_path / "checkpoint.json")
+    for ended in (session, hj.Session.restore(tmp_path / "checkpoint.json")):
+        with pytest.raises(hj.ProblemError, match=status):
+            ended.advance(60.0)
+        with pytest.raises(hj.ProblemError, match=status):
+            ended.state  # noqa: B018
+
+
 def test_a_system_of_formulas_is_fed_too():
     time = np.linspace(0.0, 2.0, 21)
     signal = xr.DataArray(np.sin(time), dims="time", coords={"time": time})

@@ -1,7 +1,10 @@
 """Sweeps: every member is the run it stands for, wherever it is computed, and a failed one is a label."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -105,6 +108,23 @@ def test_a_member_that_cannot_be_run_is_labelled():
     assert bool(swept.w[0].isnull().all())
 
 
+def test_a_member_that_cannot_be_built_is_labelled(tmp_path):
+    def build(c):
+        if c < 0:
+            raise hj.ProblemError("too low.")
+        return problem(c=c)
+
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
+    alone = hj.run(problem(c=1.0), method=hj.Euler(0.01), times=EVERY)
+    for given, told in ((problem(), "velocity must be"), (build, "too low.")):
+        for _ in range(2):  # the second time out of the store
+            swept = hj.sweep(given, {"c": [-1.0, 1.0]}, store=tmp_path / told, **options)
+            assert swept.status.values.tolist() == ["failed", "success"]
+            assert told in str(swept.message.values[0])
+            assert bool(swept.w[0].isnull().all())
+            np.testing.assert_array_equal(swept.w[1], alone.w)
+
+
 def test_a_sweep_takes_up_the_rest(tmp_path, monkeypatch):
     options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1}
     compute, calls = module.compute, []
@@ -126,6 +146,52 @@ def test_a_sweep_takes_up_the_rest(tmp_path, monkeypatch):
         hj.sweep(problem(), OVER | {"q": [1.0, 31.0]}, store=tmp_path / "sweep", **options)
 
 
+LONG = """
+import hamjl as hj
+if __name__ == "__main__":
+    p = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 2))
+    hj.sweep(p, {"method.step": [0.1, 1e-7, 0.2]}, method=hj.Euler(0.1), times=2, workers=WORKERS, store="sweep")
+"""
+
+
+@pytest.mark.parametrize(("workers", "finished"), [(1, [0]), (2, [0, 2])])
+def test_ctrl_c_stops_a_sweep_and_keeps_what_is_finished(workers, finished, tmp_path):
+    """As from a terminal, to all of its processes; the second member would take minutes."""
+    (tmp_path / "script.py").write_text(LONG.replace("WORKERS", str(workers)))
+    process = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    files = [tmp_path / "sweep" / f"member-{k:06d}.nc" for k in finished]
+    try:
+        while not all(file.exists() for file in files):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=10)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert told.splitlines()[-1] == "KeyboardInterrupt"
+    assert told.count("Traceback") == 1  # not one of each process
+    assert sorted((tmp_path / "sweep").glob("member*")) == files
+
+
+def test_members_that_were_not_finished_are_computed_again(tmp_path):
+    options = {"method": hj.Euler(0.01), "times": EVERY, "workers": 1, "store": tmp_path / "sweep"}
+    over = {"seed": range(4)}
+    whole = hj.sweep(problem(), over, **options)
+    half, cut, foreign, kept = sorted((tmp_path / "sweep").glob("member*"))
+    member = xr.load_dataset(half)
+    member.isel(time=[0]).assign_attrs(status="interrupted").to_netcdf(half)
+    cut.write_bytes(cut.read_bytes()[:1000])
+    xr.Dataset({"a": 1}).to_netcdf(foreign)
+    before = kept.stat().st_mtime_ns
+    xr.testing.assert_identical(hj.sweep(problem(), over, **options), whole)
+    assert xr.load_dataset(half).attrs["status"] == "success"
+    assert kept.stat().st_mtime_ns == before
+
+
 def test_a_script_without_a_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -143,13 +209,61 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     [
         ({}, "at least one parameter"),
         ({"q": []}, "at least one parameter"),
+        ({"q": 10}, r"must be a list, got q=10"),
+        ({"loss": "abc"}, r"must be a list, got loss='abc'"),
         ({"speed": [1.0]}, "one place"),
         ({"problem.net.velocity": [1.0]}, "no 'net'"),
+        ({"problem.network.speed": [1.0]}, "known name, got 'speed'"),
         ({"c": [-1.0]}, "velocity"),
+        ({"q": [1.0, 2.0], "problem.objective.loss_weight": [5.0, 6.0]}, "different places, got 'q' and"),
+        ({"law.name": ["cauchy"], "law": ["cauchy"]}, "different places"),
     ],
 )
 def test_wrong_parameters(over, message):
     with pytest.raises(hj.ProblemError, match=message):
         hj.sweep(problem(), over, method=hj.Euler(0.1))
+
+
+def test_members_have_the_same_samples():
     with pytest.raises(hj.ProblemError, match="same samples"):
         hj.sweep(problem(), {"method.step": [0.1, 0.3]}, method=hj.Euler(0.1), workers=1)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Expect an error before any member is computed."""
+    monkeypatch.setattr(module, "compute", None)
+
+    def check(message, given, over, **options):
+        with pytest.raises(hj.ProblemError, match=message):
+            hj.sweep(given, over, method=hj.Euler(0.1), workers=1, **options)
+
+    return check
+
+
+def test_members_are_of_one_network(refused):
+    """Two graphs of two neurons and two arcs."""
+
+    def ring(back):
+        present = [[0, 1], [1, 0]] if back else [[1, 0], [1, 0]]
+        return hj.Problem(hj.Network.from_adjacency(present, outputs=1), hj.Objective(), target=0.1, span=(0, 1))
+
+    refused("one network", ring, {"back": [False, True]})
+
+
+@pytest.mark.parametrize("name", ["time", "w", "x", "neuron", "arc", "status", "message", "sign", "arc_source"])
+def test_a_parameter_is_not_named_like_a_variable(name, refused):
+    refused(f"variable, got '{name}'", lambda **given: problem(), {name: [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("times", ["abc", float("nan"), {1.0, 2.0}, 10.9, [0.0, float("nan")], 1])
+def test_wrong_times(times, tmp_path, refused):
+    refused("times must", problem(), {"seed": [0, 1]}, times=times)
+    with pytest.raises(hj.ProblemError, match="times must"):
+        hj.Recipe(problem(), times=times).save(tmp_path / "problem.toml")
+
+
+def test_a_wrong_function_or_client(refused):
+    refused("by name, got seed", lambda sead: problem(), {"seed": [0, 1]})
+    pytest.importorskip("distributed")
+    refused(r"distributed\.Client, got 5", problem(), {"seed": [0, 1]}, client=5)

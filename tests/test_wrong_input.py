@@ -277,6 +277,12 @@ def test_mutated_problem_files(path, change):
 @pytest.mark.parametrize("path", [5, None, "a\0b", "a" * 300, b"run"])
 def test_what_is_no_path(path):
     recipe = hj.Recipe(random_problem(0))
-    for ask in (hj.open, hj.Recipe.load, recipe.save, lambda path: hj.run(recipe, hj.Euler(0.1), store=path)):
+    for ask in (
+        hj.open,
+        hj.Recipe.load,
+        hj.Session.restore,
+        recipe.save,
+        lambda path: hj.run(recipe, hj.Euler(0.1), store=path),
+    ):
         with pytest.raises(hj.ProblemError, match="must be"):
             ask(path)
