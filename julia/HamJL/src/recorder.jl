@@ -12,7 +12,7 @@ end
 Recorder(system::System, rows) = Recorder(Matrix{Float64}(undef, full_dimension(system), rows), zeros(rows), 0)
 
 const DROPPED = Ref(0)  # bytes of samples since the last collection
-const MUCH = 2^25
+const MUCH = 2^24
 
 "A recorder for the samples up to the next goal; those before are garbage soon, which is not left to gather for long."
 function renewed(old::Recorder, system::System, rows)
