@@ -1,6 +1,7 @@
 """Problems shared by the tests."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ import hamjl as hj
 from hamjl.engines.julia import configuration
 
 matplotlib.use("agg")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored behind a shell's &, and inherited
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
