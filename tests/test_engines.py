@@ -206,11 +206,13 @@ def test_ctrl_c_returns_what_there_is_within_a_second(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)
-def test_the_states_come_out_without_a_copy(engine):
+def test_the_states_are_written_where_they_stay(engine):
+    """A view of NumPy's own memory: no copy, and nothing that only the thread of Julia may let go of."""
     problem = random_problem(0)
     result = select(engine).run(lower(problem, CostateReversal(), Euler(0.01)), lambda t: None)
-    assert not result.states.flags.owndata
     assert result.states.flags.c_contiguous
+    assert type(result.states.base) is np.ndarray
+    assert result.states.base.flags.owndata
 
 
 @pytest.mark.parametrize("interpolation", signals.INTERPOLATIONS)
@@ -261,6 +263,16 @@ def test_setup_refuses_what_is_no_installation(tmp_path, monkeypatch):
     with pytest.raises(EngineError, match="must load"):
         julia.setup(julia=sys.executable, project=str(tmp_path))  # runs, but is no Julia
     assert not (tmp_path / "none.toml").exists()
+
+
+def test_a_pythoncall_that_is_not_juliacalls_own_is_said(tmp_path, monkeypatch):
+    """As after an upgrade of juliacall: Julia would not start."""
+    table = {"exe": sys.executable, "project": str(tmp_path), "pythoncall": "0.0.1"}
+    (tmp_path / "config.toml").write_text("[julia]\n" + "".join(f"{key} = '{value}'\n" for key, value in table.items()))
+    monkeypatch.setenv("HAMJL_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(EngineError, match=r"must be the same.*'pip install juliacall==0\.0\.1'"):
+        select("julia")
+    assert select("auto").name == "python"
 
 
 def test_importing_hamjl_starts_no_julia():

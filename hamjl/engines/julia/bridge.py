@@ -24,9 +24,10 @@ class JuliaRun:
     """A run on the Julia side; in between two slices Python is in charge, so Ctrl-C and progress work."""
 
     def __init__(self, lowered: Lowered, state: State | None = None) -> None:
-        self._julia, self._lowered, self._times = module(), lowered, lowered.times
+        self._julia, self._lowered = module(), lowered
+        self._rows = self._make_rows(lowered.times, lowered.save)
         with failures():
-            self._run = _start(self._julia, lowered)
+            self._run = _start(self._julia, lowered, _addresses(self._rows))
             if state is not None:
                 arrays = [floats(state[name]) for name in _ARRAYS]
                 self._julia.restore_b(self._run, *arrays, _vector("UInt8", state["solver"]))
@@ -43,7 +44,17 @@ class JuliaRun:
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
         """Set the next goal."""
-        self._julia.aim_b(self._run, float(until), floats(times), _integers(save))
+        rows = self._make_rows(times, save)
+        self._julia.aim_b(self._run, float(until), floats(times), _integers(save), *_addresses(rows))
+        self._rows = rows
+
+    def _make_rows(self, times: Floats, save: Integers) -> tuple[Floats, Floats]:
+        """States and signs for Julia to fill: NumPy's memory, so that whoever holds them holds nothing of Julia's.
+
+        They may then be let go of in any thread; Julia's own objects must be on the thread that Julia runs on.
+        """
+        count = max(len(times), len(save))
+        return np.empty((count, len(self._lowered.initial))), np.empty(count)
 
     def advance(self, seconds: float) -> bool:
         """Integrate for about so many seconds; return whether there is more to do."""
@@ -52,14 +63,14 @@ class JuliaRun:
 
     def result(self) -> Result:
         """The samples since the last `aim`."""
-        states, signs, count, status, reached, counts = self._julia.finished(self._run)
+        count, status, reached, counts = self._julia.progress(self._run)
         statistics: dict[str, int | float | str] = {}
         if self._lowered.method.name != "Euler":
             statistics["solver"] = self._lowered.method.name
         statistics |= {str(key): int(value) for key, value in counts.items()}
-        rows = states.to_numpy(copy=False).T[: int(count)]  # columns of Julia's matrix are rows of NumPy's
+        states, signs = (part[: int(count)] for part in self._rows)
         message = STATUS.get(str(status), str(status))
-        return Result(rows, signs.to_numpy(copy=False)[: int(count)], str(status), message, float(reached), statistics)
+        return Result(states, signs, str(status), message, float(reached), statistics)
 
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals."""
@@ -155,14 +166,19 @@ def _reason(error: BaseException) -> str:
 
 
 # -- the record, piece by piece ----------------------------------------------------------------------------------------
-def _start(julia: Any, lowered: Lowered) -> Any:
+def _start(julia: Any, lowered: Lowered, memory: tuple[int, int]) -> Any:
     method, signs = lowered.method, law(julia, lowered.law)
     field = lowered.field
     system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
     numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
     initial, times, save = floats(lowered.initial), floats(lowered.times), _integers(lowered.save)
     start, stop = map(float, lowered.span)
-    return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save)
+    return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save, *memory)
+
+
+def _addresses(rows: tuple[Floats, Floats]) -> tuple[int, int]:
+    """Where Julia finds the memory; its columns are rows of NumPy's."""
+    return rows[0].ctypes.data, rows[1].ctypes.data
 
 
 def law(julia: Any, code: LawCode) -> Any:

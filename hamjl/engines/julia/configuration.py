@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,10 +38,11 @@ end
 
 @dataclass(frozen=True)
 class Installation:
-    """A Julia executable and the project (environment) whose packages are used."""
+    """A Julia executable, the project (environment) whose packages are used, and its PythonCall's version, if known."""
 
     julia: Path
     project: Path
+    pythoncall: str | None = None
 
 
 def configuration_file() -> Path:
@@ -64,7 +66,7 @@ def configured() -> Installation | None:
         return Installation(Path(exe), Path(project))
     try:
         table = tomllib.loads(configuration_file().read_text(encoding="utf-8")).get("julia", {})
-        return Installation(Path(table["exe"]), Path(table["project"]))
+        return Installation(Path(table["exe"]), Path(table["project"]), table.get("pythoncall"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return None
 
@@ -80,7 +82,14 @@ def missing() -> str | None:
         return f"the Julia set up, {str(found.julia)!r}, is gone"
     if not found.project.is_dir():
         return f"the Julia project set up, {str(found.project)!r}, is gone"
-    return None
+    return _apart(found.pythoncall)
+
+
+def _apart(pythoncall: str | None) -> str | None:
+    """What is wrong with a version of PythonCall: it must be juliacall's own."""
+    if pythoncall in (None, version("juliacall")):
+        return None
+    return f"juliacall is {version('juliacall')} and the PythonCall set up is {pythoncall}, which must be the same"
 
 
 def ready() -> bool:
@@ -92,6 +101,9 @@ def remedy() -> str:
     """What to do about `missing`."""
     if find_spec("juliacall") is None:
         return "install it with 'pip install \"hamjl[julia]\"', then run 'hamjl setup-julia'"
+    found = configured()
+    if found is not None and _apart(found.pythoncall):
+        return f"run 'hamjl setup-julia', or 'pip install juliacall=={found.pythoncall}' for your own installation"
     return REMEDY
 
 
@@ -140,8 +152,12 @@ def setup(
         )
     found = _own(julia, project) if julia is not None and project is not None else _resolved(say)
     say(f"checking {found.julia} with the project {found.project} (the first time packages are compiled: minutes)")
-    for line in _probe(found):
-        say(f"  {line.replace('=', ' ')}")
+    versions = _probe(found)
+    for name, number in versions.items():
+        say(f"  {name} {number}")
+    found = replace(found, pythoncall=versions["PythonCall"])
+    if lack := _apart(found.pythoncall):
+        raise EngineError(f"{lack}: run 'pip install juliacall=={found.pythoncall}', or change PythonCall there.")
     _remember(found)
     say(f"the Julia engine is ready; remembered in {configuration_file()}")
     return found
@@ -172,8 +188,8 @@ def _resolved(say: Callable[[str], None]) -> Installation:
         ) from None
 
 
-def _probe(found: Installation) -> list[str]:
-    """Load all packages in a separate process, and return the lines ``name=version``."""
+def _probe(found: Installation) -> dict[str, str]:
+    """Load all packages in a separate process, and return their versions by name, Julia's own too."""
     code = PROBE.format(oldest=".".join(map(str, OLDEST)))
     command = [str(found.julia), "--startup-file=no", f"--project={found.project}", "-e", code, str(package_folder())]
     environment = {**os.environ, "JULIA_CONDAPKG_BACKEND": "Null", "JULIA_PYTHONCALL_EXE": sys.executable}
@@ -188,7 +204,7 @@ def _probe(found: Installation) -> list[str]:
             f"({reasons[0].strip() if reasons else 'no reason given'}): add the packages of "
             f"{package_folder() / 'Project.toml'} and PythonCall to it."
         )
-    return [line for line in done.stdout.splitlines() if "=" in line]
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 
 def _remember(found: Installation) -> None:
@@ -199,7 +215,7 @@ def _remember(found: Installation) -> None:
         table = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
         table = {}
-    table["julia"] = {"exe": str(found.julia), "project": str(found.project)}
+    table["julia"] = {"exe": str(found.julia), "project": str(found.project), "pythoncall": found.pythoncall}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(tomli_w.dumps(table), encoding="utf-8")

@@ -133,9 +133,9 @@ function AdaptiveRun(system::System, law, name, rtol, atol, max_steps, initial, 
     )
 end
 
-"Set the next goal: a time, and the times to be saved on the way."
-function aim!(run::AdaptiveRun, until, times, save)
-    run.recorder = renewed(run.recorder, run.flow.system, length(times))
+"Set the next goal: a time, and the times to be saved on the way, in a [`Recorder`](@ref)."
+function aim!(run::AdaptiveRun, until, times, save, memory...)
+    run.recorder = Recorder(run.flow.system, length(times), memory...)
     run.until, run.times = until, times
     run.status == "success" && (run.status = "running")
     return nothing

@@ -1,13 +1,15 @@
 # What Python calls: plain numbers, arrays and text in, a run out. Tables and formulas are built by their own constructors.
 
 """
-    start(system, law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra)
+    start(system, law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, memory...; linear_algebra)
 
 A run ready to be moved on by [`advance!`](@ref), to `stop` first and then to where [`aim!`](@ref) says. With `method`
-"Euler", `save` counts the steps to be saved, else `times` are saved. `initial` is a full state (x, w, p_x/φ, p_w/φ).
+"Euler", `save` counts the steps to be saved, else `times` are saved, in the caller's memory where a [`Recorder`](@ref) is
+given some. `initial` is a full state (x, w, p_x/φ, p_w/φ).
 """
 function start(
-    system, law::Law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, linear_algebra = "structured",
+    system, law::Law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, memory...;
+    linear_algebra = "structured",
 )
     chosen = law.limit ? Limit(system) : system
     span = (Float64(start), Float64(stop))
@@ -15,7 +17,7 @@ function start(
         run =
             method == "Euler" ? EulerRun(chosen, law, Float64(step), initial, span) :
             AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span; linear_algebra)
-        aim!(run, method == "Euler" ? span[1] : span[2], times, save)  # Euler goes to its last sample
+        aim!(run, method == "Euler" ? span[1] : span[2], times, save, memory...)  # Euler goes to its last sample
         return run
     catch error  # the solvers look at the right-hand side to choose their first step
         error isa NoFixedPoint || rethrow()
@@ -31,15 +33,12 @@ struct Unstarted <: Run
 end
 
 advance!(::Unstarted, seconds) = false
-aim!(::Unstarted, until, times, save) = nothing
+aim!(::Unstarted, until, times, save, memory...) = nothing
 feed!(::Unstarted, signals, stop) = nothing
 statistics(::Unstarted) = Dict{String,Int}()
 
-"The finished part of a run: (state, row) matrix, signs, status, time reached."
-function finished(run::Run)
-    (; states, signs, count) = run.recorder
-    return states, signs, count, run.status, run.reached, statistics(run)
-end
+"How far a run is: samples finished, status, time reached, counts."
+progress(run::Run) = (run.recorder.count, run.status, run.reached, statistics(run))
 
 "Integrate each of several runs for about so many seconds, on all threads; return whether there is more to do."
 function advance_together!(runs, seconds)

@@ -24,9 +24,9 @@ function EulerRun(system::System, law, step, initial, span)
     return EulerRun(system, law, span[1], step, Int[], Recorder(system, 0), y, similar(y), 0, 0, 1.0, "running", span[1])
 end
 
-"Set the next goal: the last whole step up to `until`, and the steps to be saved on the way."
-function aim!(run::EulerRun, until, times, save)
-    run.recorder = renewed(run.recorder, run.system, length(save))
+"Set the next goal: the last whole step up to `until`, and the steps to be saved on the way, in a [`Recorder`](@ref)."
+function aim!(run::EulerRun, until, times, save, memory...)
+    run.recorder = Recorder(run.system, length(save), memory...)
     run.save = save
     whole = floor(Int, min((until - run.start) / run.step * (1 + 1e-12) + 1e-9, 1e18))
     run.last = max(whole, run.k, isempty(save) ? 0 : save[end])

@@ -34,14 +34,18 @@ function workload()
         choices = limit || !full || strength == 0 ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
         for (method, rtol) in ("Euler" => 1e-4, choices...)
             times, save = [0.0, 0.5, 1.0], [0, 5, 10]
+            states, signs = zeros(full_dimension(system), length(times)), zeros(length(times))
             begun() = start(
                 system, chosen, method, 0.1, rtol, 1e-6, 1000, fill(0.1, dimension(system)), 0.0, 1.0, times, save,
+                Int(pointer(states)), Int(pointer(signs)),
             )
-            run = begun()
-            while advance!(run, 0.05)
+            GC.@preserve states signs begin
+                run = begun()
+                while advance!(run, 0.05)
+                end
+                restore!(begun(), export_state(run)...)
+                progress(run)
             end
-            restore!(begun(), export_state(run)...)
-            finished(run)
         end
     end
     return nothing

@@ -11,17 +11,10 @@ end
 
 Recorder(system::System, rows) = Recorder(Matrix{Float64}(undef, full_dimension(system), rows), zeros(rows), 0)
 
-const DROPPED = Ref(0)  # bytes of samples since the last collection
-const MUCH = 2^24
-
-"A recorder for the samples up to the next goal; those before are garbage soon, which is not left to gather for long."
-function renewed(old::Recorder, system::System, rows)
-    DROPPED[] += sizeof(old.states)
-    if DROPPED[] > MUCH
-        GC.gc(false)
-        DROPPED[] = 0
-    end
-    return Recorder(system, rows)
+"A recorder into memory of the caller, given by its addresses: it must live until the run has another recorder."
+function Recorder(system::System, rows, states::Int, signs::Int)
+    shape = (full_dimension(system), rows)
+    return Recorder(unsafe_wrap(Array, Ptr{Float64}(states), shape), unsafe_wrap(Array, Ptr{Float64}(signs), rows), 0)
 end
 
 remembered(::System) = Float64[]

@@ -35,10 +35,10 @@ numerical(F, y; h = 1e-6) = hcat(((F(y + h * e) - F(y - h * e)) / 2h for e in ea
 
 function integrated(system, law, method, initial; rtol = 1e-9, step = 0.0, stop = 5.0, save = Int[], kind = "structured")
     times = collect(range(0.0, stop, 26))
-    run = HamJL.start(system, law, method, step, rtol, 1e-12, 100_000, initial, 0.0, stop, times, save, kind)
+    run = HamJL.start(system, law, method, step, rtol, 1e-12, 100_000, initial, 0.0, stop, times, save; linear_algebra = kind)
     while HamJL.advance!(run, 0.05)
     end
-    return HamJL.finished(run)
+    return run.recorder.states, run.recorder.signs, HamJL.progress(run)...
 end
 
 @testset "HamJL" begin
