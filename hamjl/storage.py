@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import tempfile
@@ -16,6 +17,7 @@ import xarray as xr
 from hamjl.checks import to_path
 from hamjl.errors import ProblemError, shown
 
+CHECK = "sha256"  # of the rest of a record
 ATTRIBUTES = ("recipe", "law", "method", "engine", "status", "message")  # what hamjl's own files carry
 
 
@@ -60,10 +62,10 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Put a record in place of the one before in one move, after it has reached the disk; OSError where that fails."""
-    part = path.with_name(f".{path.name}.part")
+    part, table = path.with_name(f".{path.name}.part"), _encode(record)
     try:
         with part.open("w", encoding="utf-8") as file:
-            json.dump(_encode(record), file)
+            json.dump(table | {CHECK: _checksum(table)}, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -73,8 +75,13 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a record; OSError or ValueError where there is none."""
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_hook=_decode)
+    """Read a record; OSError or ValueError where there is none, or it is not as it was written."""
+    text = path.read_text(encoding="utf-8")
+    table = json.loads(text)
+    if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
+        raise ValueError("it is damaged")
+    record: dict[str, Any] = json.loads(text, object_hook=_decode)
+    del record[CHECK]
     return record
 
 
@@ -87,6 +94,10 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _checksum(table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _encode(tree: Any) -> Any:

@@ -142,8 +142,9 @@ def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeyp
         lambda store: (store / "run" / "recipe.nc").unlink(),
         lambda store: change(store, length=10**6),
         lambda store: change(store, statistics="{"),
-        lambda store: change(store, state="zz"),
-        lambda store: change(store, chunk=None),
+        lambda store: change(store, state={}),
+        lambda store: change(store, chunk=0),
+        lambda store: change(store, length=4),
     ],
 )
 def test_a_damaged_store_is_refused(damage, tmp_path):
