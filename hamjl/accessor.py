@@ -322,6 +322,8 @@ class TrajectoryAccessor:
         if law.flip == "periodic":
             phase = 2 * law.frequency * t + 0.5
             whole &= np.floor(phase[:-1] + 1e-9) == np.ceil(phase[1:] - 1e-9) - 1
+        elif law.flip == "step":
+            whole[:] = False  # it flips within every interval, whatever the signs at its ends
         elif law.flip != "none":
             whole &= s[1:] == s[:-1]
         return left, right, (middle, between, s[:-1], middle), whole

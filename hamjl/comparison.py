@@ -56,6 +56,8 @@ def compare(
     ProblemError
         If a law or method does not fit the problem, a Dataset is of another one, or two have one label.
     """
+    if not isinstance(problem, Problem | SymbolicSystem):
+        raise ProblemError(f"problem must be a hamjl.Problem or SymbolicSystem, got {shown(problem)}: build one.")
     if not isinstance(laws, Iterable) or isinstance(laws, str | xr.Dataset):
         raise ProblemError(f"laws to compare must be a list or a mapping, got {shown(laws)}: write [{shown(laws)}].")
     entries = list(laws.items()) if isinstance(laws, Mapping) else [(None, entry) for entry in laws]

@@ -175,7 +175,7 @@ def _finish(ax: Axes, ylabel: str) -> None:
             "bbox_to_anchor": (1.0, 1.0),
             "borderaxespad": 0.2,
         }  # where no line is covered
-        ax.legend(frameon=False, ncols=7, fontsize="small", columnspacing=1.2, handlelength=1.6, **above)
+        ax.legend(frameon=False, ncols=4, fontsize="small", columnspacing=1.2, handlelength=1.6, **above)
 
 
 def _places(ds: xr.Dataset) -> dict[str, tuple[float, float]]:

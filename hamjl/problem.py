@@ -44,8 +44,8 @@ class Problem:
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
         ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0)
-        to a number, an array, ``{"uniform": [low, high]}`` or ``{"normal": [mean, std]}``; or one time of a trajectory.
-        Costates are those divided by φ.
+        to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
+        ``{"normal": [mean, std]}``; or one time of a trajectory. Costates are those divided by φ.
     seed : int
         Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.
 
@@ -239,19 +239,25 @@ class Problem:
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
-        return {name: _plain(v, f"initial {name}") for name, v in table.items()}
+        return {name: _plain(self._in_order(v, name), f"initial {name}") for name, v in table.items()}
+
+    def _in_order(self, value: Any, name: str) -> Any:
+        """A labelled array in the network's order; anything else as it is."""
+        if not isinstance(value, xr.DataArray) or value.ndim == 0:
+            return value
+        return self._state_of(xr.Dataset({name: value}), name)
 
     def _state_of(self, state: xr.Dataset, name: str) -> NDArray[np.floating]:
-        """x, w, p_x or p_w of one time of a trajectory, by the names of neurons and arcs."""
+        """x, w, p_x or p_w at one time, by the names of neurons and arcs."""
         dim = "neuron" if name in ("x", "p_x") else "arc"
         labels = self.network.neurons if dim == "neuron" else self.network.arcs
         if name not in state or state[name].dims != (dim,):
             raise ProblemError(
-                f"an initial Dataset must hold x, w, p_x and p_w at one time, got {dict(state.sizes)}: select one, "
-                "e.g. trajectory.isel(time=-1)."
+                f"initial {name} with labels must be by {dim} alone, got {dict(state.sizes)}: select one time, e.g. "
+                "trajectory.isel(time=-1)."
             )
         if dim not in state.indexes or sorted(map(str, state.indexes[dim])) != sorted(labels):
-            raise ProblemError(f"an initial Dataset must have this network's {dim}s, got others: use its own {name}.")
+            raise ProblemError(f"initial {name} must have this network's {dim}s, got other labels: use its own {name}.")
         return finite(state[name].sel({dim: list(labels)}).values, name)
 
 

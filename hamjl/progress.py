@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from hamjl.checks import to_path
 from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Monitor
 
@@ -46,7 +47,7 @@ def reporting(span: tuple[float, float], show: bool, log: str | Path | None = No
 def open_log(path: str | Path) -> TextIO:
     """The file that lines are appended to, made where there is none."""
     try:
-        return Path(path).open("a", encoding="utf-8")
+        return to_path(path, "the log").open("a", encoding="utf-8")
     except OSError as error:
         raise ProblemError(f"the log must be writable, got {shown(str(path))} ({error.strerror}).") from None
 

@@ -380,7 +380,7 @@ def _layout(chunk: Any, thin: Any, float32: Any, variables: Any, width: int, siz
         )
     if chunk is None:
         chunk = max(1, min(most, -(-size // PARTS)))
-    chunk = count(chunk, "chunk", least=1)
+    chunk = min(count(chunk, "chunk", least=1), max(size, 1))
     return Layout(-(-chunk // least) * least, table, single)
 
 

@@ -320,3 +320,24 @@ def test_large_layered_limits_run():
     assert hj.solve(problem, hj.BackpropLimit(), times=3).attrs["method"] == "DOP853"
     with pytest.raises(hj.EngineError, match="full"):
         hj.solve(problem, hj.BackpropLimit(), "BDF")
+
+
+def test_labelled_initial_values_go_by_their_labels():
+    problem = random_problem(0)
+    state = hj.solve(problem, method=hj.Euler(0.01)).isel(time=-1)
+    shuffled = {"x": state.x[::-1], "w": state.w[::-1]}
+    given = hj.Problem(
+        problem.network, problem.objective, inputs=problem.inputs, target=problem.target, span=(0, 1), initial=shuffled
+    )
+    np.testing.assert_array_equal(given.initial_state()["w"], state.w)
+    np.testing.assert_array_equal(given.initial_state()["x"], state.x)
+    with pytest.raises(hj.ProblemError, match="other labels"):
+        hj.Problem(
+            problem.network, problem.objective, inputs=problem.inputs, target=problem.target, span=(0, 1),
+            initial={"w": state.w.assign_coords(arc=state.arc.values + "?")},
+        )  # fmt: skip
+
+
+def test_the_energy_balance_leaves_out_intervals_in_which_the_sign_flips():
+    run = hj.solve(random_problem(0), hj.SignFlip(every_step=True), hj.Euler(0.01), times={"every": 0.1})
+    assert np.isnan(run.hamjl.energy_balance().imbalance).all()
