@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -80,9 +81,14 @@ def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
         "law": recipe.law.to_dict()["name"],
         "method": lowered.method.name,
         "engine": engine,
-        "versions": json.dumps({name: version(name) for name in PACKAGES}),
+        "versions": _versions(),
         "scaling": SCALING,
     }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    return json.dumps({name: version(name) for name in PACKAGES})
 
 
 def progress(result: Result) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class JuliaRun:
             self._run = _start(self._julia, lowered, _addresses(self._rows))
             if state is not None:
                 arrays = [floats(state[name]) for name in _ARRAYS]
-                self._julia.restore_b(self._run, *arrays, _vector("UInt8", state["solver"]))
+                self._julia.restore_b(self._run, *arrays, _bytes(state["solver"]))
 
     @property
     def status(self) -> str:
@@ -241,9 +241,10 @@ def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def formula(julia: Any, program: Program) -> Any:
-    names, values = [name for name, _ in program.assignments], [postfix(text) for _, text in program.assignments]
-    parts = (list(program.arguments), names, values, [postfix(text) for _, text in program.results])
-    return julia.formula(*map(_strings, parts))
+    """A `Program` as the one line that HamJL reads: ``"a b; r_0 = a tanh(); r_0, b"``."""
+    assignments = [f"{name} = {postfix(text)}" for name, text in program.assignments]
+    results = ", ".join(postfix(text) for _, text in program.results)
+    return julia.formula("; ".join([" ".join(program.arguments), *assignments, results]))
 
 
 def _rate(julia: Any, program: Program) -> Any:
@@ -282,28 +283,20 @@ def postfix(text: str) -> str:
 
 
 def floats(values: Any) -> Any:
-    return _vector("Float64", np.ascontiguousarray(values, dtype=np.float64))
+    return _copied(module().floats, np.ascontiguousarray(values, dtype=np.float64))
 
 
 def _integers(values: Any) -> Any:
-    return _vector("Int", np.ascontiguousarray(values, dtype=np.int64))
+    return _copied(module().integers, np.ascontiguousarray(values, dtype=np.int64))
 
 
-def _strings(values: Sequence[str]) -> Any:
-    return _vector("String", values)
+def _bytes(values: Any) -> Any:
+    return _copied(module().bytes, np.ascontiguousarray(values, dtype=np.uint8))
 
 
-def _vector(kind: str, values: Any) -> Any:
-    import juliacall
-
-    return juliacall.convert(_type(kind), values)
-
-
-@lru_cache(maxsize=8)
-def _type(kind: str) -> Any:
-    from juliacall import Base
-
-    return Base.Vector[getattr(Base, kind)]
+def _copied(copy: Any, values: Any) -> Any:
+    """A Julia vector with the numbers of an array: Julia reads them at their address, with no conversion to look up."""
+    return copy(values.ctypes.data, values.size)
 
 
 def _tuple(values: Any) -> Any:

@@ -49,6 +49,12 @@ function advance_together!(runs, seconds)
     return any(more)
 end
 
+# Arrays come as addresses of the caller's memory, and are copied.
+floats(address, count) = copied(Ptr{Float64}(address), count)
+integers(address, count) = copied(Ptr{Int64}(address), count)
+bytes(address, count) = copied(Ptr{UInt8}(address), count)
+copied(pointer, count) = copy(unsafe_wrap(Array, pointer, count))
+
 "A law from its codes."
 law(costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit) =
     Law(; costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit)

@@ -8,21 +8,20 @@
 """
     Formula{code}
 
-A function of numbers that returns a tuple of numbers. `code` is the `Symbol` of its text `"a b; r_0 = a tanh(); r_0, b"`;
-build it with [`formula`](@ref).
+A function of numbers that returns a tuple of numbers. `code` is the `Symbol` of its text, e.g.
+`"a b; r_0 = a tanh(); r_0, b"`; build it with [`formula`](@ref).
 """
 struct Formula{code} end
 
 """
-    formula(arguments, names, values, results)
+    formula(text)
 
-The function of `arguments` that assigns `values` to `names` one after another and returns the tuple of `results`. All are
-strings; in `values` and `results` operators follow their operands, `"a 2 ** negative b tanh() +"` being -a² + tanh(b).
-Only the operators `+ - * / ** negative`, numbers, the given names and the functions in `FUNCTIONS` are let through.
+The function that `text` spells: its arguments, then assignments, then the results, of which it returns the tuple.
+Operators follow their operands, `"a 2 ** negative b tanh() +"` being -a² + tanh(b). Only the operators
+`+ - * / ** negative`, numbers, the names given before and the functions in `FUNCTIONS` are let through.
 """
-function formula(arguments, names, values, results)
-    lines = ("$name = $value" for (name, value) in zip(names, values))
-    code = Symbol(join((join(arguments, " "), lines..., join(results, ", ")), "; "))
+function formula(text)
+    code = Symbol(text)
     definition(code)  # refuse now what could not be compiled later
     return Formula{code}()
 end
@@ -146,4 +145,4 @@ power(base, exponent::Int) =
 end
 
 "The regulariser that is not there: V' and V'' are 0."
-const NO_REGULARIZER = formula(("w",), (), (), ("0", "0"))
+const NO_REGULARIZER = formula("w; 0, 0")

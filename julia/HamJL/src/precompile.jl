@@ -4,11 +4,11 @@
 
 "Runs of every solver on small networks: what is to be compiled ahead."
 function workload()
-    text(parts) = String[parts...]  # the types that Python sends
-    f(arguments, results...; names = (), values = ()) = formula(text(arguments), text(names), text(values), text(results))
-    σ = f(("a",), "r_0", "1 r_1 -", "r_0 negative 2 2 r_1 * - *"; names = ("r_0", "r_1"), values = ("a tanh()", "r_0 2 **"))
-    tracking = f(("y", "z"), "r_0", "1"; names = ("r_0",), values = ("y z -",))
-    quadratic = f(("w",), "w", "1")
+    sent(copy, values) = GC.@preserve values copy(Int(pointer(values)), length(values))  # as Python does it
+    sent(floats, [0.0]), sent(integers, [1]), sent(bytes, UInt8[0])
+    σ = formula("a; r_0 = a tanh(); r_1 = r_0 2 **; r_0, 1 r_1 -, r_0 negative 2 2 r_1 * - *")
+    tracking = formula("y z; r_0 = y z -; r_0, 1")
+    quadratic = formula("w; w, 1")
     steady = Constant(0.0)
     cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
     for full in (true, false), (limit, strength) in ((false, 1.0), (true, 1.0), (false, 0.0))
@@ -21,7 +21,7 @@ function workload()
         )
         if !limit && strength > 0
             functional = transcription(
-                system, f(("w",), "w 2 ** 2 /", "w", "1"), [0.1, 0.1], ones(4), zeros(4), zeros(full ? 0 : 4), [0.1, 0.1],
+                system, formula("w; w 2 ** 2 /, w, 1"), [0.1, 0.1], ones(4), zeros(4), zeros(full ? 0 : 4), [0.1, 0.1],
                 fill(0.1, length(source)), Float64[],
             )
             forward!(functional)

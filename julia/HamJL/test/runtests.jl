@@ -13,8 +13,10 @@ function postfix(x::Expr)
     f in (:+, :-, :*, :/, :^) || return "$(given[1]) $f()"
     return foldl((a, b) -> "$a $b $(f === :^ ? "**" : f)", given)
 end
-f(arguments, results...; names = (), values = ()) =
-    HamJL.formula(arguments, names, map(postfix, values), map(postfix, results))
+function f(arguments, results...; names = (), values = ())
+    lines = ("$name = $(postfix(value))" for (name, value) in zip(names, values))
+    return HamJL.formula(join((join(arguments, " "), lines..., join(map(postfix, results), ", ")), "; "))
+end
 const TANH = f(("a",), "r_0", "1 - r_1", "-r_0*(2 - 2*r_1)"; names = ("r_0", "r_1"), values = ("tanh(a)", "r_0**2"))
 const SINE = f(("a",), "sin(a)", "cos(a)", "-sin(a)")
 const WELL = f(("w",), "w**3 - w", "3*w**2 - 1")
@@ -50,7 +52,7 @@ end
         @test first(f(("a",), "erf(a)")(0.5)) ≈ 0.5204998778130465
         @test_throws ArgumentError f(("a",), "run(a)")
         for text in ("a; exit()", "a +", "a a", "exit()", "", "a b", "eval")
-            @test_throws ArgumentError HamJL.formula(("a",), (), (), (text,))
+            @test_throws ArgumentError HamJL.formula("a; $text")
         end
         @test_throws ArgumentError f(("a",), "b")
         for x in (-30.0, -1.3, -1e-9, -0.0, 1e-300, 0.2, 19.9, Inf)
