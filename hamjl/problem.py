@@ -129,6 +129,14 @@ class Problem:
         later._check_signals()
         return later
 
+    def restarted(self, time: float, state: NDArray[np.floating]) -> Problem:
+        """The problem from a later time on, where its `initial_vector` is `state`."""
+        later, n = copy(self), len(self.network.neurons)
+        cuts = np.cumsum([n, len(self.network.source), n])
+        object.__setattr__(later, "initial", dict(zip(STATE, np.split(state, cuts), strict=True)))
+        object.__setattr__(later, "span", (time, max(self.span[1], time)))
+        return later
+
     @property
     def known_until(self) -> float:
         """The time up to which all signals are defined; infinite where they are analytic."""

@@ -85,7 +85,11 @@ class Recipe:
     @classmethod
     def unpack(cls, text: str, arrays: xr.Dataset) -> Recipe:
         """Build from what `pack` returned; `arrays` may hold more."""
-        return cls.from_dict(_put_back(json.loads(text), arrays))
+        try:
+            tree = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            raise ProblemError(f"a packed recipe must be the text that pack returned, got {shown(text)}.") from None
+        return cls.from_dict(_put_back(tree, arrays))
 
     # -- in a file ---------------------------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:

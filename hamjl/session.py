@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ import xarray as xr
 from hamjl import trajectory
 from hamjl.checks import number, to_path
 from hamjl.engines import running, select
-from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue, CostateReversal
 from hamjl.lowered import Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
@@ -25,6 +26,8 @@ from hamjl.recipe import Recipe
 from hamjl.sampling import sampling
 from hamjl.storage import check_writable, read_record, reason, write_record
 from hamjl.symbolic import SymbolicSystem
+
+ALIVE = ("running", "success")
 
 
 class Session:
@@ -125,7 +128,7 @@ class Session:
         return self._stretch(until, grid, result)
 
     def _check_alive(self) -> None:
-        if self._status not in ("running", "success"):
+        if self._status not in ALIVE:
             raise ProblemError(
                 f"a session must not have ended, got one that has ({self._status}): start another, or restore an "
                 "earlier checkpoint."
@@ -158,8 +161,16 @@ class Session:
         inputs, targets : xarray.DataArray, or mapping from names to DataArrays
             As the problem had them, on later times of the coordinate ``time``. Only signals built from data take more,
             with ``"previous"`` or ``"linear"`` interpolation: a cubic spline would change the past.
+
+        Notes
+        -----
+        What is over is forgotten: from here on `problem`, and the recipe of each part, begin at the present, with the
+        state that the session has now.
         """
         problem = self.problem.extended(inputs, targets, since=self._time)
+        if self._time > self._start and self._status in ALIVE:
+            with suppress(EngineError):  # an older SciPy's LSODA cannot be copied
+                problem = problem.restarted(self._time, self._present().states[0])
         self._recipe = replace(self._recipe, problem=problem)
         self._lowered = replace(self._lowered, field=lower_field(problem), span=(self._start, self._limit))
         self._run.feed(self._lowered)
@@ -168,13 +179,17 @@ class Session:
     def state(self) -> xr.Dataset:
         """The trajectory at the present: x, w, p_x, p_w and all the rest at one time."""
         self._check_alive()
-        copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
-        method = self._recipe.method
+        return self._label(np.array([self._time]), self._present()).isel(time=0)
+
+    def _present(self) -> Result:
+        """One sample at the present, of a copy: to sample it the integrator may step beyond."""
+        copy, method = self._engine.start(self._lowered, self._run.export()), self._recipe.method
+        now = np.array([self._time])
         steps = np.rint((now - self._start) / method.step) if isinstance(method, Euler) else np.zeros(0)
         copy.aim(self._time, now, steps.astype(np.int64))
         while copy.advance(running.SECONDS):
             pass
-        return self._label(now, copy.result()).isel(time=0)
+        return copy.result()
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
@@ -213,9 +228,16 @@ class Session:
                     f"the checkpoint must be a file of hamjl's, got {shown(str(checkpoint))} ({reason(error)})."
                 ) from None
         names = {"recipe", "arrays", "engine", "start", "time", "sampled", "status", "state"}
-        if not isinstance(record, Mapping) or not names <= set(record):
+        if not isinstance(record, Mapping) or not names <= set(record) or not isinstance(record["state"], Mapping):
             raise ProblemError("a checkpoint must be what Session.checkpoint returned, got another table.")
         session = cls.__new__(cls)
-        recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))
-        session._begin(recipe, record["start"], record)
+        try:
+            recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))
+            session._begin(recipe, record["start"], record)
+        except HamjlError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ProblemError(
+                f"a checkpoint must be what Session.checkpoint returned, got one that was changed ({reason(error)})."
+            ) from None
         return session

@@ -197,6 +197,14 @@ class SymbolicSystem:
             covered(signal, later.span, "signals", name, gaps=False)
         return later
 
+    def restarted(self, time: float, state: NDArray[np.floating]) -> SymbolicSystem:
+        """The system from a later time on, where its `initial_vector` is `state`."""
+        later = copy(self)
+        for name, values in zip(("initial", "costates"), np.split(state, 2), strict=True):
+            object.__setattr__(later, name, dict(zip(self.states, values.tolist(), strict=True)))
+        object.__setattr__(later, "span", (time, max(self.span[1], time)))
+        return later
+
     @property
     def known_until(self) -> float:
         """The time up to which all signals are defined; infinite where they are analytic."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -168,6 +169,20 @@ def test_a_session_that_has_ended_says_so_and_stays_ended(method, tmp_path):
             ended.state  # noqa: B018
 
 
+@pytest.mark.parametrize("method", [hj.Euler(0.01), hj.Adaptive("BDF", 1e-9, 1e-12)], ids=str)
+def test_the_recipe_of_a_part_gives_that_part(method):
+    u, z = data()
+    session = hj.Session(problem(u[:20], z[:20], "linear"), method=method)
+    session.advance(float(u.time[15]))
+    session.feed(inputs=u[20:], targets={"x0": z[20:]})
+    until = float(u.time[-1])
+    part = session.advance(until, EVERY)
+    again = hj.run(replace(part.hamjl.recipe, times=EVERY))
+    assert part.time[-1] == pytest.approx(until)
+    for name in STATES:
+        np.testing.assert_allclose(again[name].sel(time=part.time, method="nearest"), part[name], rtol=1e-6, atol=1e-8)
+
+
 def test_a_system_of_formulas_is_fed_too():
     time = np.linspace(0.0, 2.0, 21)
     signal = xr.DataArray(np.sin(time), dims="time", coords={"time": time})
@@ -182,6 +197,8 @@ def test_a_system_of_formulas_is_fed_too():
     session.feed(inputs={"u": signal[11:]})
     parts.append(session.advance(2.0, EVERY))
     whole = hj.solve(system(signal), method=hj.Euler(0.01), times=EVERY)
+    again = hj.run(replace(parts[1].hamjl.recipe, times=EVERY))
+    np.testing.assert_allclose(again.p_x[1:], parts[1].p_x, rtol=1e-10)
     np.testing.assert_array_equal(xr.concat([p[["x", "p_x"]] for p in parts], "time").x, whole.x)
 
 
@@ -210,6 +227,11 @@ def test_what_a_session_refuses(tmp_path):
         hj.Session.restore(tmp_path / "no.json")
     with pytest.raises(hj.ProblemError, match="checkpoint"):
         hj.Session.restore(tmp_path / "none.json")
+    kept = session.checkpoint()
+    for change in ({"state": None}, {"state": {}}, {"recipe": "x"}, {"start": "now"}, {"arrays": {}}, {"engine": 3}):
+        with pytest.raises(hj.ProblemError):
+            hj.Session.restore({**kept, **change})
+    assert hj.Session.restore(kept).time == session.time
 
 
 def test_ctrl_c_stops_a_stretch_and_the_session_goes_on():
