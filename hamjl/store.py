@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import tempfile
 import time
@@ -205,7 +206,7 @@ def open_store(path: str | Path) -> xr.Dataset:
         recipe = Recipe.unpack(stored.attrs["recipe"], stored)
         variables = trajectory.describe(recipe.problem)
         layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
-        fields = {name: _lazy(group[name], record["length"]) for name in (*layout.grids, *variables)}
+        fields = {name: _lazy(group[name], path / name, record["length"]) for name in (*layout.grids, *variables)}
         times = {name: fields[name].load() for name in layout.grids}
         if not all(np.isfinite(time.values).all() for time in times.values()):
             raise ValueError("its times have gaps")
@@ -220,7 +221,7 @@ def open_store(path: str | Path) -> xr.Dataset:
         return ds.assign_coords(times).merge(stored)
 
 
-def _lazy(array: Any, length: int) -> xr.Variable:
+def _lazy(array: Any, folder: Path, length: int) -> xr.Variable:
     """The rows of a stored array that belong to the first `length` samples."""
     import dask.array
 
@@ -228,11 +229,20 @@ def _lazy(array: Any, length: int) -> xr.Variable:
     rows = -(-length // _every(dims[0]))
     if array.shape[0] < rows:
         raise ValueError(f"{array.basename} is shorter than its record")
+    if lost := next((file for file in _chunks(array, folder, 0, rows) if not os.path.exists(file)), None):
+        raise ValueError(f"{lost} is gone")  # Zarr would take it for NaN
     if rows == 0:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
         data = dask.array.from_array(array, chunks=array.chunks)[:rows]
     return xr.Variable(dims, data, dict(array.attrs))
+
+
+def _chunks(array: Any, folder: Path, first: int, last: int) -> Iterator[str]:
+    """The files that hold some rows of a stored array."""
+    inner = "/0" * (array.ndim - 1)
+    for k in range(first // array.chunks[0], -(-last // array.chunks[0])):
+        yield f"{folder}/c/{k}{inner}"
 
 
 class _Writer:
@@ -304,8 +314,10 @@ class _Writer:
         try:
             for leftover in self.path.rglob("*.partial"):
                 leftover.unlink(missing_ok=True)
-            group = _zarr().open_group(self.path, mode="r+")
-            self.arrays = {name: group[name] for name in (*self.variables, *self.layout.grids)}
+            zarr = _zarr()
+            with zarr.config.set({"array.write_empty_chunks": True}):  # that a chunk is gone then says something
+                group = zarr.open_group(self.path, mode="r+")
+                self.arrays = {name: group[name] for name in (*self.variables, *self.layout.grids)}
             self._resize(self.record["length"])
         except OSError as error:
             raise self._lost(error) from None
@@ -347,12 +359,10 @@ class _Writer:
     def _files(self, name: str, place: slice) -> list[Path]:
         """The files that hold some rows, and the folders that name them."""
         array, folder = self.arrays[name], self.path / name
-        inner, files = ["0"] * (array.ndim - 1), [folder / "zarr.json"]
-        for k in range(place.start // array.chunks[0], (place.stop - 1) // array.chunks[0] + 1):
-            chunk = folder.joinpath("c", str(k), *inner)
-            if chunk.exists():  # chunks of nothing but NaN are not written
-                files += [chunk, chunk.parent, *([folder / "c"] if inner else [])]
-        return files
+        files = [folder / "zarr.json", folder / "c"]
+        for chunk in map(Path, _chunks(array, folder, place.start, place.stop)):
+            files += [chunk, chunk.parent]
+        return list(dict.fromkeys(files))
 
     def _lost(self, error: Exception) -> ProblemError:
         return ProblemError(

@@ -137,6 +137,9 @@ def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeyp
     "damage",
     [
         lambda store: shutil.rmtree(store / "time" / "c"),
+        lambda store: (store / "w" / "c" / "1" / "0").unlink(),
+        lambda store: (store / "z" / "c" / "0" / "0").unlink(),
+        lambda store: (store / "loss" / "c" / "2").unlink(),
         lambda store: (store / "x" / "zarr.json").write_text("{"),
         lambda store: (store / "run" / "commit.json").write_text("5"),
         lambda store: (store / "run" / "recipe.nc").unlink(),
