@@ -38,8 +38,9 @@ class Problem:
     objective : Objective
     inputs, target : optional
         The functions u(t) of the inputs and z(t) of the outputs: a `Signal`, an ``xarray.DataArray`` on ``time`` (and
-        one more dimension for the channels), a number, or a mapping from names to any of these. An input called
-        ``"bias"`` is 1 by itself. An output without a target, or where the target is NaN, is not supervised.
+        one more dimension for the channels), a number, or a mapping from names to any of these. Channels named after
+        vertices go by name, others by order. An input called ``"bias"`` is 1 by itself. An output without a target, or
+        where the target is NaN, is not supervised.
     span : (float, float)
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
@@ -217,10 +218,14 @@ class Problem:
                 f"{what} must have one channel each for {', '.join(wanted) or 'no vertex'}, got "
                 f"{signal.table.channels} channel(s): match them, or give a mapping from names to signals."
             )
-        if signal.channels is None or len(wanted) == 1 or not set(signal.channels) & set(wanted):
-            return signal  # in order
+        if signal.channels is None or not set(signal.channels) & set(self.network.vertices):
+            return signal  # in order, also where names are of another kind, such as the columns of a table
         for name in signal.channels:
-            choice(name, wanted, f"A channel of {what}")
+            if name not in wanted:
+                raise ProblemError(
+                    f"channels of {what} named after vertices must be {shown(list(wanted))}, got {shown(name)}: select "
+                    "or rename them, or drop their names to go by order."
+                )
         if len(set(signal.channels)) < len(wanted):
             raise ProblemError(f"channels of {what} must have different names, got {shown(signal.channels)}: rename.")
         return signals.series(signal.spec["data"].sel(channel=list(wanted)), signal.spec["interpolation"])

@@ -257,6 +257,40 @@ def test_analyses_go_by_name_not_by_position(run):
         xr.concat([run, run], "repeat").hamjl.residual()
 
 
+@pytest.mark.parametrize(
+    ("what", "names", "got"),
+    [
+        ("target", ["x0", "x2"], "x0"),  # neurons, but no outputs
+        ("target", ["x3", "x0"], "x0"),  # one of them an output
+        ("target", ["x3", "next"], "next"),
+        ("target", ["u0", "u1"], "u0"),
+        ("inputs", ["u1", "x0"], "x0"),
+        ("inputs", ["bias", "u0"], "bias"),
+    ],
+)
+def test_channels_named_after_other_vertices_are_refused(what, names, got):
+    network = hj.Network.layered([2, 3, 2], bias=True)
+    data = xr.DataArray(np.zeros((2, 2)), dims=("time", "channel"), coords={"time": [0.0, 1.0], "channel": names})
+    given = {"inputs": {"u0": 0.1, "u1": 0.2}} | {what: data}
+    with pytest.raises(hj.ProblemError, match=f"named after vertices.*got '{got}'"):
+        hj.Problem(network, hj.Objective(), span=(0, 1), **given)
+
+
+def test_the_one_channel_of_another_vertex_is_refused():
+    data = xr.DataArray(np.zeros((2, 1)), dims=("time", "neuron"), coords={"time": [0.0, 1.0], "neuron": ["x1"]})
+    with pytest.raises(hj.ProblemError, match=r"named after vertices must be \['x0'\], got 'x1'"):
+        hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=data, span=(0, 1))
+
+
+def test_channels_with_names_of_their_own_go_by_order():
+    time, values = [0.0, 1.0], np.array([[1.0, 2.0], [3.0, 4.0]])
+    data = xr.DataArray(values, dims=("time", "column"), coords={"time": time, "column": ["now", "next"]})
+    problem = hj.Problem(hj.Network.fully_connected(3, outputs=["x2", "x0"]), hj.Objective(), target=data, span=(0, 1))
+    z = hj.solve(problem, times=2).z
+    np.testing.assert_array_equal(z.sel(output="x2"), values[:, 0])
+    np.testing.assert_array_equal(z.sel(output="x0"), values[:, 1])
+
+
 def test_initial_states_go_by_name(run):
     problem = random_problem(0)
     same = hj.Problem(
