@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,8 +68,9 @@ class Network:
         Parameters
         ----------
         arcs : iterable of (str, str)
+            Ends that are no text, such as whole numbers, become text; so do the names below.
         inputs : sequence of str
-            Vertices without parents; one named ``"bias"`` is constantly 1.
+            Vertices without parents; one named ``"bias"`` is constantly 1, and is an input without being listed here.
         neurons : sequence of str, optional
             All other vertices, in order; by default those in `arcs`, in order of appearance.
         outputs : sequence of str or int
@@ -82,13 +84,9 @@ class Network:
         ProblemError
             For unknown or repeated names, repeated arcs, arcs into an input, or an input that feeds nothing.
         """
-        try:
-            pairs = [(str(j), str(i)) for j, i in arcs]
-        except (TypeError, ValueError):
-            raise ProblemError(
-                f"arcs must be (source, target) pairs of names, got {shown(arcs)}: write e.g. [('u0', 'x0')]."
-            ) from None
-        ins = _names(inputs, "inputs")
+        pairs, ins = _as_text(arcs), _names(inputs, "inputs")
+        if neurons is None or BIAS not in _names(neurons, "neurons"):
+            ins = _with_bias(ins, pairs)
         if neurons is None:
             neurons = list(dict.fromkeys(name for pair in pairs for name in pair if name not in ins))
         outs = _names(neurons, "neurons")
@@ -182,21 +180,30 @@ class Network:
         graph: networkx.DiGraph,
         *,
         inputs: Sequence[str] | None = None,
-        outputs: Sequence[str] | int = 1,
+        outputs: Sequence[str] | int | None = None,
         activation: Any = "tanh",
         velocity: Any = 1.0,
     ) -> Network:
-        """Build from a directed networkx graph; nodes without predecessors are the inputs by default."""
+        """Build from a directed networkx graph; nodes that are no text are named by their text.
+
+        By default, nodes without predecessors are the inputs, and neurons without successors (but themselves) are the
+        outputs; where every neuron has some, the first one is.
+        """
         try:
             directed = graph.is_directed()
-            arcs = [(str(j), str(i)) for j, i in graph.edges()]
-            nodes = {str(node): degree for node, degree in graph.in_degree()}
+            degrees, edges = list(graph.in_degree()), list(graph.edges())
         except (AttributeError, ValueError, TypeError):
             directed = False
         if not directed:
             raise ProblemError(f"graph must be a networkx.DiGraph, got {type(graph).__name__}: direct its edges.")
-        ins = [name for name, degree in nodes.items() if degree == 0] if inputs is None else list(inputs)
+        _check_distinct(node for node, _ in degrees)
+        nodes, arcs = {str(node): degree for node, degree in degrees}, _as_text(edges)
+        roots = tuple(name for name, degree in nodes.items() if degree == 0)
+        ins = _with_bias(roots if inputs is None else _names(inputs, "inputs"), arcs)
         neurons = [name for name in nodes if name not in ins]
+        if outputs is None:
+            inner = {j for j, i in arcs if j != i}
+            outputs = [name for name in neurons if name not in inner] or 1
         return cls.from_arcs(
             arcs, inputs=ins, neurons=neurons, outputs=outputs, activation=activation, velocity=velocity
         )
@@ -362,10 +369,43 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
     return tuple(f"{letter}{k}" for k in range(n))
 
 
-def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
-    names = tuple(values) if isinstance(values, list | tuple) else ()
-    if not isinstance(values, list | tuple) or not all(isinstance(name, str) and name for name in names):
+def _as_text(arcs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
+    """Pairs of names, whatever the vertices are."""
+    try:
+        pairs = [(j, i) for j, i in arcs]
+        vertices = dict.fromkeys(vertex for pair in pairs for vertex in pair)
+    except (TypeError, ValueError):
+        raise ProblemError(
+            f"arcs must be (source, target) pairs of names, got {shown(arcs)}: write e.g. [('u0', 'x0')]."
+        ) from None
+    _check_distinct(vertices)
+    return [(str(j), str(i)) for j, i in pairs]
+
+
+def _check_distinct(vertices: Iterable[Any]) -> None:
+    """Refuse different vertices that read the same, such as 0 and "0"."""
+    first: dict[str, Any] = {}
+    for vertex in vertices:
+        other = first.setdefault(str(vertex), vertex)
+        if other != vertex:
+            raise ProblemError(
+                f"vertices must have different names as text, got {shown(other)} and {shown(vertex)}: rename one."
+            )
+
+
+def _with_bias(inputs: tuple[str, ...], arcs: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The inputs, and the bias where it feeds a vertex and none feeds it."""
+    roots = {j for j, _ in arcs} - {i for _, i in arcs}
+    return (*inputs, BIAS) if BIAS in roots - set(inputs) else inputs
+
+
+def _names(values: Sequence[Any], what: str) -> tuple[str, ...]:
+    """Names in a list or array; whole numbers become text, as vertices do."""
+    listed = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    given = [str(name) if _is_whole(name) else name for name in values] if listed else []
+    if not listed or not all(isinstance(name, str) and name for name in given):
         raise ProblemError(f"{what} must be a list of names, got {shown(values)}: write e.g. ['x0', 'x1'].")
+    names = tuple(map(str, given))
     for name in names:
         if "->" in name or "/" in name or not name.isprintable() or len(name) > 100:
             raise ProblemError(
@@ -378,7 +418,7 @@ def _names(values: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[str, ...]:
-    if isinstance(outputs, int) and not isinstance(outputs, bool):
+    if _is_whole(outputs):
         if not 1 <= outputs <= len(neurons):
             raise ProblemError(f"outputs must be between 1 and {len(neurons)} neurons, got {outputs}: change it.")
         return neurons[:outputs]
@@ -388,6 +428,10 @@ def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[st
     if not names:
         raise ProblemError("outputs must name at least one neuron, got none: name the neurons that the loss sees.")
     return names
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
 
 
 def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import math
 
+import networkx
 import numpy as np
 import pytest
 import xarray as xr
@@ -20,6 +21,12 @@ DATA = xr.DataArray(np.sin(TIME), dims="time", coords={"time": TIME})
 
 def with_time(time, values=None):
     return xr.DataArray(np.zeros(len(time)) if values is None else values, dims="time", coords={"time": time})
+
+
+def isolated(*nodes):
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(nodes)
+    return graph
 
 
 def simple(**changes):
@@ -49,6 +56,11 @@ WRONG = {
     "layer size": (lambda: hj.Network.layered([3, 0]), "whole number"),
     "half a neuron": (lambda: hj.Network.fully_connected(2.5), "whole number"),
     "undirected graph": (lambda: hj.Network.from_networkx(object()), "DiGraph"),
+    "vertices 0 and '0'": (lambda: hj.Network.from_arcs([(0, 1), ("0", 1)]), "different names as text, got 0 and '0'"),
+    "nodes 0 and '0'": (lambda: hj.Network.from_networkx(networkx.DiGraph([(0, 1), ("0", 1)])), "names as text"),
+    "isolated nodes 0 and '0'": (lambda: hj.Network.from_networkx(isolated(0, "0")), "names as text"),
+    "outputs an array": (lambda: hj.Network.fully_connected(2, outputs=np.array(1)), "list of names"),
+    "output a number": (lambda: hj.Network.fully_connected(2, outputs=[0]), "did you mean 'x0'"),
     "network kind": (lambda: hj.Network.from_dict({"kind": "layerd", "sizes": [1, 1]}), "did you mean 'layered'"),
     "network key": (lambda: hj.Network.from_dict({"kind": "layered", "sizes": [1, 1], "bais": True}), "bias"),
     "activation": (lambda: hj.Network.fully_connected(2, activation="a + b"), "known name"),
@@ -150,6 +162,48 @@ def test_one_sentence(case):
     assert "\n" not in message
     assert len(message) < 420
     assert message.endswith((".", "?"))
+
+
+# Unusual input that has one meaning.
+
+
+def test_a_bias_without_parents_is_the_constant_input():
+    arcs = [("u", "h"), ("bias", "h"), ("h", "y"), ("bias", "y")]
+    listed = hj.Network.from_arcs(arcs, inputs=["u", "bias"])
+    assert hj.Network.from_arcs(arcs, inputs=["u"]) == listed
+    assert hj.Network.from_arcs(arcs, inputs=["u"], neurons=["h", "y"]) == listed
+    assert hj.Network.from_networkx(networkx.DiGraph(arcs), inputs=["u"]).inputs == ("u", "bias")
+    problem = hj.Problem(hj.Network.from_arcs(arcs, inputs=["u"]), hj.Objective(), inputs=0.5, span=(0, 1))
+    assert hj.solve(problem, times=2).u.sel(input="bias").values.tolist() == [1.0, 1.0]
+
+
+def test_a_bias_with_parents_or_listed_as_a_neuron_is_a_neuron():
+    assert hj.Network.from_arcs([("bias", "h"), ("h", "bias")]).neurons == ("bias", "h")
+    named = hj.Network.from_arcs([("bias", "h")], neurons=["bias", "h"])
+    assert named.neurons == ("bias", "h")
+    assert hj.Network.from_dict(named.to_dict()) == named
+
+
+@pytest.mark.parametrize(
+    ("arcs", "outputs"),
+    [
+        ([("u", "h"), ("h", "y"), ("h", "z")], ("y", "z")),
+        ([("u", "h"), ("h", "y"), ("y", "y")], ("y",)),
+        ([("u", "h"), ("h", "y"), ("y", "h")], ("h",)),  # none without children: the first neuron
+    ],
+)
+def test_the_outputs_of_a_graph_are_its_sinks(arcs, outputs):
+    assert hj.Network.from_networkx(networkx.DiGraph(arcs)).outputs == outputs
+
+
+def test_whole_numbers_are_names():
+    graph = networkx.DiGraph([(0, 1), (1, 2), (2, 3)])
+    network = hj.Network.from_networkx(graph, inputs=[0], outputs=[3, 2])
+    assert (network.inputs, network.neurons, network.outputs) == (("0",), ("1", "2", "3"), ("3", "2"))
+    arcs = np.array(graph.edges)
+    assert hj.Network.from_arcs(arcs, inputs=np.array([0]), outputs=np.array([3, 2])) == network
+    assert hj.Network.from_arcs(arcs, inputs=[0], neurons=[1, 2, 3], outputs=np.array(["3", "2"])) == network
+    assert hj.Network.fully_connected(3, outputs=np.int64(2)).outputs == ("x0", "x1")
 
 
 def refusal(call) -> str:
