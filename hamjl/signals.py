@@ -145,17 +145,23 @@ def extended(signal: Signal, data: xr.DataArray, since: float = -np.inf) -> Sign
             f"more data must be later than those before, got {new.domain[0]:g} after {signal.domain[1]:g}: drop the "
             "times already given."
         )
-    chunk = new.spec["data"]
-    if chunk.shape[1:] != held.shape[1:] or len(signal.channels or ()) != len(new.channels or ()):
+    chunk, names = new.spec["data"], signal.channels
+    alike = chunk.shape[1:] == held.shape[1:] and sorted(new.channels or ()) == sorted(names or ())
+    if not alike or (new.channels != names and len(set(names or ())) < len(names or ())):
         raise ProblemError(
-            f"more data must have the {signal.table.channels} channel(s) of those before, got {new.table.channels}."
+            f"more data must have the channels of those before ({_channels(signal)}), got {_channels(new)}: select, "
+            "name or rename them."
         )
-    if signal.channels is not None and new.channels is not None:
-        for name in new.channels:
-            choice(name, signal.channels, "A channel of more data")
-        chunk = chunk.sel(channel=list(signal.channels))
+    if new.channels != names:
+        chunk = chunk.sel(channel=list(names or ()))
     first = max(int(np.searchsorted(held.time.values, since, side="right")) - 2, 0)  # one more: does it jump there?
     return series(xr.concat([held.isel(time=slice(first, None)), chunk], "time", join="exact"), interpolation)
+
+
+def _channels(signal: Signal) -> str:
+    if signal.channels is not None:
+        return shown(list(signal.channels))
+    return "time alone" if signal.spec["data"].ndim == 1 else f"{signal.table.channels} without names"
 
 
 def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:

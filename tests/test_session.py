@@ -234,6 +234,45 @@ def test_what_a_session_refuses(tmp_path):
     assert hj.Session.restore(kept).time == session.time
 
 
+def channels(start: float, names: list[str] | None, count: int = 2) -> xr.DataArray:
+    """Three samples; the k-th channel is k."""
+    time = start + np.arange(3.0)
+    values = np.tile(np.arange(float(count)), (3, 1))
+    return xr.DataArray(values, dims=("time", "c"), coords={"time": time} | ({} if names is None else {"c": names}))
+
+
+def fed(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
+    """The targets of a session on six samples."""
+    network = hj.Network.fully_connected(3, outputs=2)
+    session = hj.Session(hj.Problem(network, hj.Objective(), target=before, span=(0, 2)), method=hj.Euler(0.5))
+    session.feed(targets=after)
+    return session.advance(5.0).z
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (channels(0, ["x0", "x1"]), channels(3, None), r"\(\['x0', 'x1'\]\), got 2 without names: "),
+        (channels(0, None), channels(3, ["x0", "x1"]), r"\(2 without names\), got \['x0', 'x1'\]: "),
+        (channels(0, None), channels(3, None)[:, 0], r"\(2 without names\), got time alone: "),
+        (channels(0, ["now", "next"]), channels(3, ["x0", "x1"]), r"got \['x0', 'x1'\]: "),
+        (channels(0, ["a", "b"]), channels(3, ["a", "a"]), r"got \['a', 'a'\]: "),
+        (channels(0, ["a", "a"]), channels(3, ["a", "b"]), r"got \['a', 'b'\]: "),
+        (channels(0, ["x0", "x1"]), channels(3, ["x0", "x1", "x2"], 3), r"got \['x0', 'x1', 'x2'\]: "),
+    ],
+)
+def test_more_data_have_the_channels_of_those_before(before, after, words):
+    with pytest.raises(hj.ProblemError, match=words):
+        fed(before, after)
+
+
+@pytest.mark.parametrize("names", [["x1", "x0"], ["now", "next"], ["a", "a"], None])
+def test_more_data_go_by_the_names_of_those_before(names):
+    z = fed(channels(0, names), channels(3, names))
+    assert (z.sel(output="x0") == (names == ["x1", "x0"])).all()
+    np.testing.assert_array_equal(z.sel(output="x1"), 1 - z.sel(output="x0"))
+
+
 def test_ctrl_c_stops_a_stretch_and_the_session_goes_on():
     session = hj.Session(random_problem(3), method=hj.Euler(1e-4))
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
