@@ -31,6 +31,15 @@ FUNCTIONS = (  # all smooth inside their domain
 # fmt: on
 CONSTANTS = ("pi",)
 GENERATED = ("abs", "sign")  # may appear in a derivative, e.g. of sqrt(w**2)
+SMOOTH = {  # what to write for what is not
+    "abs": "sqrt(x**2 + 1e-6)",
+    "sign": "tanh(x/0.01)",
+    "heaviside": "logistic(x/0.01)",
+    "piecewise": "one formula, logistic(x/0.01) as a switch",
+    "relu": "softplus(x)",
+    "max": "softplus(x - y) + y",
+    "min": "y - softplus(y - x)",
+}
 MAX_LENGTH = 1000
 MAX_DEPTH = 150
 EXACT = 2**53  # integers up to it are kept as such, other constants become floating-point numbers
@@ -120,7 +129,9 @@ def emit(arguments: Sequence[str], results: Mapping[str, sympy.Expr], what: str)
             tuple((label, to_text(expr)) for label, expr in zip(results, reduced, strict=True)),
         )
     except ExpressionError as error:
-        raise ExpressionError(f"{what} must be smooth: {error}") from None
+        raise ExpressionError(
+            f"{what} must be smooth, got {error} in it or in its derivatives: write e.g. {SMOOTH['abs']} for abs(x)."
+        ) from None
 
 
 def to_sympy(text: str) -> sympy.Expr:
@@ -129,7 +140,7 @@ def to_sympy(text: str) -> sympy.Expr:
 
 
 def to_text(expr: sympy.Expr) -> str:
-    """Return a SymPy expression as text of this language."""
+    """Return a SymPy expression as text of this language; the error is only what there is no text for."""
     return _printer().doprint(expr)
 
 
@@ -152,7 +163,12 @@ def _as_text(formula: Any, what: str) -> str:
     if isinstance(formula, int | float) and not isinstance(formula, bool) and abs(formula) < 1e300:
         return repr(formula)
     if is_sympy(formula):
-        return to_text(formula)
+        try:
+            return to_text(formula)
+        except ExpressionError as error:
+            raise ExpressionError(
+                f"{what} may hold only finite real numbers, {', '.join(FUNCTIONS)}, got {error}: write it with these."
+            ) from None
     raise ExpressionError(
         f"{what} must be a string, a finite number or a SymPy expression, got {shown(formula)}: write it as a formula."
     )
@@ -182,6 +198,10 @@ def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, d
             return descend(operand)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return descend(left, right)
+        case ast.BinOp(op=ast.BitXor()):
+            raise ExpressionError(f"powers in {what} must be written with **, got ^ in {text!r}: write e.g. x**2.")
+        case ast.Call(func=ast.Name(id=name)) if name.lower() in SMOOTH:
+            raise ExpressionError(f"{what} must be smooth, got {name} in {text!r}: write e.g. {SMOOTH[name.lower()]}.")
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
                 raise ExpressionError(f"{unknown(f'A function of {what} {text!r}', name, FUNCTIONS)}")
@@ -314,13 +334,13 @@ def _printer() -> Any:
         def _print_Function(self, expr: sympy.Function) -> str:
             name = expr.func.__name__.lower() if expr.func in (sympy.Abs, sympy.sign) else expr.func.__name__
             if name not in allowed:
-                raise ExpressionError(f"{name}(…) appears in it or in its derivatives.")
+                raise ExpressionError(f"{name}(…)")
             return f"{name}({', '.join(map(self._print, expr.args))})"
 
         _print_Abs = _print_Function
 
         def emptyPrinter(self, expr: Any) -> str:
-            raise ExpressionError(f"{expr} appears in it or in its derivatives.")
+            raise ExpressionError(shown(expr))
 
         _print_Infinity = _print_NegativeInfinity = _print_NaN = _print_ComplexInfinity = emptyPrinter
         _print_ImaginaryUnit = _print_Piecewise = _print_Derivative = _print_Subs = emptyPrinter

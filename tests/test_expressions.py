@@ -122,6 +122,39 @@ def test_what_is_not_smooth_is_refused(text):
         hj.Network.fully_connected(2, activation=text)
 
 
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("abs(a)", "sqrt(x**2 + 1e-6)"),
+        ("sign(a)", "tanh(x/0.01)"),
+        ("max(a, 0)", "softplus"),
+        ("relu(a)", "softplus"),
+        (sympy.Abs(sympy.Symbol("a")), "sqrt(x**2 + 1e-6)"),
+        (sympy.Max(sympy.Symbol("a"), 0), "softplus"),
+        (sympy.Heaviside(sympy.Symbol("a")), "logistic"),
+        ("a^2", "x**2"),
+    ],
+)
+def test_what_has_a_counterpart_is_told_it(text, instead):
+    with pytest.raises(hj.ExpressionError, match=f"^(activation must be smooth|powers in).*{re.escape(instead)}"):
+        hj.Network.fully_connected(2, activation=text)
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (sympy.gamma, "gamma"),
+        (sympy.sech, "sech"),
+        (lambda a: sympy.Piecewise((a, a > 0), (0, True)), "Piecewise"),
+        (lambda a: sympy.Integral(sympy.exp(a**2), a), "Integral"),
+        (lambda a: a * sympy.I, "I"),
+    ],
+)
+def test_sympy_functions_that_are_not_known_get_a_whole_sentence(function, got):
+    with pytest.raises(hj.ExpressionError, match=f"^activation may hold only .*softplus, got {got}.*: write it with"):
+        hj.Network.fully_connected(2, activation=function(sympy.Symbol("a", real=True)))
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_formula_or_hamjls_own_error(text):
     with contextlib.suppress(hj.ExpressionError):
