@@ -128,7 +128,7 @@ class Result:
 
 
 STATUS = {
-    "success": "the run reached the end of its span",
+    "success": "the run is complete",  # to the end of its span, or by whole steps up to it
     "diverged": "values left the range of numbers: try a smaller step, tighter tolerances or a stable law",
     "max_steps": "the step limit was reached: raise max_steps, loosen rtol or use a stiff solver",
     "step_too_small": "the solver could not meet the tolerances: loosen them or use a stiff solver such as BDF",

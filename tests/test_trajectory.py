@@ -329,6 +329,13 @@ def test_euler_saves_its_last_step():
         assert run.attrs["reached"] == pytest.approx(25.01)
 
 
+def test_a_run_by_whole_steps_does_not_claim_the_end_of_its_span():
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    run = hj.solve(problem, method=hj.Euler(0.3))
+    assert (run.attrs["status"], run.attrs["reached"]) == ("success", pytest.approx(0.9))
+    assert run.attrs["message"] == "the run is complete"
+
+
 @pytest.mark.parametrize("solver", ["auto", "BDF", "DOP853"])
 def test_breakpoints_equal_but_for_rounding_are_one(solver):
     def target(times):
