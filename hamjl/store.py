@@ -234,7 +234,8 @@ def _lazy(array: Any, folder: Path, length: int) -> xr.Variable:
     if rows == 0:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
-        data = dask.array.from_array(array, chunks=array.chunks)[:rows]
+        native = np.empty(0, array.dtype.newbyteorder("="))  # '<f8' is it too, but netCDF4 warns of every such array
+        data = dask.array.from_array(array, chunks=array.chunks, meta=native)[:rows]
     return xr.Variable(dims, data, dict(array.attrs))
 
 

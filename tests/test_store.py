@@ -63,6 +63,12 @@ def test_a_stored_run_is_the_run(solver, tmp_path):
     assert xr.open_zarr(tmp_path / "run.zarr", consolidated=False).sizes["time"] == expected.sizes["time"]
 
 
+def test_a_store_is_copied_to_a_netcdf_file_without_a_warning(tmp_path):
+    got = hj.run(problem(), method=hj.Euler(0.01), times=EVERY, store=tmp_path / "run.zarr", float32=["w"])
+    got.to_netcdf(tmp_path / "run.nc")
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "run.nc"), got.load())
+
+
 def test_on_each_engine_a_stored_run_is_the_run(engine, tmp_path):
     expected = hj.run(problem(), "cauchy", hj.Euler(0.01), engine=engine)
     got = hj.run(problem(), "cauchy", hj.Euler(0.01), engine=engine, store=tmp_path / "run.zarr", chunk=30)
