@@ -13,7 +13,8 @@ from hamjl import trajectory
 from hamjl.errors import ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
-from hamjl.lowering import samples
+from hamjl.lowered import Floats
+from hamjl.lowering import lower_law, samples
 from hamjl.methods import Adaptive, Euler, Method
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
@@ -42,7 +43,8 @@ def compare(
         `hamjl.adjoint` returns (its values at other times are interpolated). The boundary-value law, if none is
         given, is added.
     times, engine, progress
-        As in `hamjl.solve`. Where a method is Euler, its whole steps are the times of all.
+        As in `hamjl.solve`. With Euler, the times of all are whole steps of the longest; where another run has no
+        sample, it is interpolated.
 
     Returns
     -------
@@ -85,15 +87,29 @@ def compare(
         optimum = OPTIMUM
         order.insert(0, optimum)
         todo[optimum] = (BoundaryValue(), to_method("auto"))
-    todo = dict(sorted(todo.items(), key=lambda item: not isinstance(item[1][1], Euler)))
-    first = next(iter(todo.values()), (CostateReversal(), Adaptive()))
-    asked, _ = samples(problem, *first, times).all()
-    grid = np.union1d(asked, samples(problem, *first).all()[0])  # costs are integrals over samples: not too few
+    slowest = max(todo.values(), key=_pace, default=(CostateReversal(), Adaptive()))
+    asked, _ = samples(problem, *slowest, times).all()
     for name, (law, method) in todo.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RunWarning)  # the status of each law says it
-            runs[name] = solve(problem, law, method, times=grid, engine=engine, progress=progress)
-    return _together([runs[name] for name in order], order, optimum, grid).sel(time=asked)
+            dense = _dense(problem, law, method, asked)
+            runs[name] = solve(problem, law, method, times=dense, engine=engine, progress=progress)
+    return _together([runs[name] for name in order], order, optimum, asked)
+
+
+def _pace(run: tuple[Law, Method]) -> tuple[float, bool]:
+    """By which the run is found that all are sampled by: the longest step of Euler, at best an even number of them."""
+    law, method = run
+    return (method.step if isinstance(method, Euler) else 0.0), lower_law(law).flip == "step"
+
+
+def _dense(problem: Problem | SymbolicSystem, law: Law, method: Method, asked: Floats) -> Floats:
+    """The samples of a run: not too few, since costs are integrals over them, and those asked for if it has them."""
+    own, _ = samples(problem, law, method).all()
+    try:
+        return np.union1d(own, samples(problem, law, method, asked).all()[0])
+    except ProblemError:  # no whole steps
+        return own
 
 
 def _check_given(ds: xr.Dataset, problem: Problem | SymbolicSystem, name: str) -> None:
@@ -108,12 +124,12 @@ def _check_given(ds: xr.Dataset, problem: Problem | SymbolicSystem, name: str) -
         raise ProblemError(f"laws are compared on one problem, got {name!r} of another one: solve this one.")
 
 
-def _together(runs: list[xr.Dataset], order: list[str], optimum: str, grid: Any) -> xr.Dataset:
+def _together(runs: list[xr.Dataset], order: list[str], optimum: str, times: Floats) -> xr.Dataset:
     first = runs[0]
     shared = [name for name in map(str, first.data_vars) if name != "cost"]
     shared = [name for name in shared if all(name in run and "time" in run[name].dims for run in runs)]
     costs = [run.cost if "cost" in run else run.hamjl.cost() for run in runs]
-    parts = [_at(run[shared].assign(cost=cost), grid) for run, cost in zip(runs, costs, strict=True)]
+    parts = [_at(run[shared].assign(cost=cost), times) for run, cost in zip(runs, costs, strict=True)]
     result = xr.concat(parts, "law", join="outer", coords="minimal", compat="override").assign_coords(law=order)
     result["regret"] = result.cost - result.cost.sel(law=optimum, drop=True)
     result["status"] = ("law", [str(run.attrs.get("status", "success")) for run in runs])
@@ -125,7 +141,12 @@ def _together(runs: list[xr.Dataset], order: list[str], optimum: str, grid: Any)
     return result
 
 
-def _at(run: xr.Dataset, grid: Any) -> xr.Dataset:
-    """A run at the times of all, as far as it goes."""
-    inside = grid[(grid >= run.time.values[0]) & (grid <= run.time.values[-1])]
-    return run if np.array_equal(inside, run.time.values) else run.interp(time=inside)
+def _at(run: xr.Dataset, times: Floats) -> xr.Dataset:
+    """A run at the times of all, as far as it goes: its samples where it has them, else interpolated."""
+    first, last = run.time.values[[0, -1]]
+    slack = 1e-12 * max(abs(first), abs(last))  # rounding
+    inside = times[(times >= first - slack) & (times <= last + slack)]
+    found = run.sel(time=inside, method="nearest")
+    if (abs(found.time.values - inside) > slack).any():
+        found = run.interp(time=inside.clip(first, last))
+    return found.assign_coords(time=inside)

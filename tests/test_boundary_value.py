@@ -267,6 +267,22 @@ def test_compare_takes_times_and_what_is_solved_already():
         hj.compare(problem, {"flip": optimum[["w"]].drop_attrs()})
 
 
+@pytest.mark.parametrize("steps", [(0.02, 0.01), (0.02, 0.03), (0.001, 0.001)])
+def test_the_order_of_laws_compared_means_nothing(steps):
+    problem = tracker(q=100.0)
+    laws = {
+        "flip": (hj.SignFlip(every_step=True), hj.Euler(steps[0])),
+        "reversal": ("costate_reversal", hj.Euler(steps[1])),
+        "nothing": hj.adjoint(problem),
+        "optimum": hj.solve(problem, "boundary_value"),
+    }
+    found, again = (hj.compare(problem, dict(order)) for order in (laws.items(), reversed(laws.items())))
+    xr.testing.assert_equal(again.sel(law=found.law), found)
+    for name in ("flip", "reversal"):  # each at samples of its own, and interpolated where it has none
+        cost = hj.solve(problem, *laws[name]).hamjl.cost().interp(time=found.time)
+        np.testing.assert_allclose(found.cost.sel(law=name), cost, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("ask", [hj.adjoint, lambda problem: hj.solve(problem, hj.BoundaryValue())])
 def test_a_network_without_arcs_has_no_control(ask):
     network = hj.Network.from_arcs([], neurons=["a"], outputs=["a"])
