@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hamjl.errors import ProblemError, shown, unknown
@@ -18,6 +19,7 @@ from hamjl.errors import ProblemError, shown, unknown
 def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
     """Return a finite float, positive or non-negative where asked."""
     rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
+    value = scalar(value)
     if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
         try:
             result = float(value)
@@ -30,9 +32,15 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
 
 def count(value: Any, what: str, *, least: int = 0) -> int:
     """Return an integer not below `least`."""
+    value = scalar(value)
     if isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64) and int(value) >= least:
         return int(value)
     raise ProblemError(f"{what} must be a whole number, {least} or more, got {shown(value)}: change it.")
+
+
+def scalar(value: Any) -> Any:
+    """Return what an array of no dimensions holds, and anything else as it is."""
+    return np.asarray(value)[()] if isinstance(value, np.ndarray | xr.DataArray) and value.ndim == 0 else value
 
 
 def flag(value: Any, what: str) -> bool:
@@ -52,12 +60,20 @@ def to_path(value: Any, what: str) -> Path:
     raise ProblemError(f"{what} must be a path, got {shown(value)}: name a file or folder.")
 
 
-def choice(value: Any, known: Iterable[str], what: str) -> str:
-    """Return a name that is among the `known` ones."""
+def choice(value: Any, known: Iterable[str], what: str, *, any_case: bool = False) -> str:
+    """Return a name that is among the `known` ones; with `any_case`, capitals and underscores make no difference."""
     names = tuple(known)
     if isinstance(value, str) and value in names:
         return value
+    if any_case and isinstance(value, str):
+        found = [name for name in names if _folded(name) == _folded(value)]
+        if len(found) == 1:
+            return found[0]
     raise ProblemError(unknown(what, value, names))
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "")
 
 
 def array(value: ArrayLike, what: str) -> NDArray[np.floating]:

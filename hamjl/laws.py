@@ -119,7 +119,7 @@ _NAMES = {cls: name for name, cls in _LAWS.items()}
 
 
 def law(value: Any) -> Law:
-    """Return a law from a law, its name (``"costate_reversal"`` …) or its plain form."""
+    """Return a law from a law, its name (``"costate_reversal"`` or ``"CostateReversal"`` …) or its plain form."""
     if type(value) in _NAMES:
         return value
     table = {"name": value} if isinstance(value, str) else mapping(value, "law") if isinstance(value, Mapping) else None
@@ -127,7 +127,7 @@ def law(value: Any) -> Law:
         raise ProblemError(
             f"law must be one of hamjl's laws or a name, got {shown(value)}: write e.g. CostateReversal()."
         )
-    name = choice(table.pop("name", None), _LAWS, "law")
+    name = choice(table.pop("name", None), _LAWS, "law", any_case=True)
     cls = _LAWS[name]
     keys(table, f"law {name!r}", tuple(cls.__dataclass_fields__))  # type: ignore[attr-defined]
     return cls(**table)

@@ -47,7 +47,7 @@ class Adaptive(Method):
         ``"auto"``, which chooses by stiffness, or a solver of one engine. Python has SciPy's ``"RK45"``, ``"DOP853"``
         (explicit), ``"BDF"``, ``"Radau"`` (implicit, sparse analytic Jacobian) and ``"LSODA"`` (switching, dense
         Jacobian). Julia has DifferentialEquations.jl's ``"Tsit5"``, ``"Vern7"``, ``"Vern9"`` (explicit), ``"FBDF"``,
-        ``"Rodas5P"`` and ``"KenCarp4"`` (implicit, arcs eliminated from the Newton matrix).
+        ``"Rodas5P"`` and ``"KenCarp4"`` (implicit, arcs eliminated from the Newton matrix). Capitals do not matter.
     rtol, atol : float
         Relative and absolute tolerance of the local error.
     max_steps : int
@@ -60,7 +60,8 @@ class Adaptive(Method):
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        choice(self.name, tuple(dict.fromkeys(chain(*SOLVERS.values()))), "method")
+        names = dict.fromkeys(chain(*SOLVERS.values()))
+        object.__setattr__(self, "name", choice(self.name, names, "method", any_case=True))
         for name in ("rtol", "atol"):
             object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
         if not 1e-13 <= self.rtol < 1:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import functions, signals
-from hamjl.checks import choice, count, finite, keys, mapping, number
+from hamjl.checks import choice, count, finite, keys, mapping, number, scalar
 from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, shown
 from hamjl.network import BIAS, Network
@@ -340,6 +340,7 @@ def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
 
 def one_signal(value: Any, what: str) -> Signal:
     """Return a signal from a signal, a DataArray or a number."""
+    value = scalar(value)
     if isinstance(value, Signal):
         return value
     if isinstance(value, xr.DataArray):

@@ -196,6 +196,28 @@ def test_the_outputs_of_a_graph_are_its_sinks(arcs, outputs):
     assert hj.Network.from_networkx(networkx.DiGraph(arcs)).outputs == outputs
 
 
+@pytest.mark.parametrize("one", [np.float32(1), np.array(1.0), xr.DataArray(1), xr.DataArray(1, coords={"time": 3})])
+def test_an_array_of_no_dimensions_is_a_number(one):
+    assert hj.Problem(NET, hj.Objective(k=one), inputs=one, span=(0, one), seed=0).span == (0.0, 1.0)
+    assert signals.constant(one)(0.0) == [1.0]
+    session = hj.Session(simple(), method=hj.Euler(0.5 * one))
+    assert session.advance(one).time.values.tolist() == [0.0, 0.5, 1.0]
+    with pytest.raises(hj.ProblemError, match="finite number"):
+        signals.constant(np.array(np.timedelta64(1, "s")))
+
+
+@pytest.mark.parametrize("name", ["bdf", "BDF", "Bdf"])
+def test_capitals_of_a_method_do_not_matter(name):
+    assert hj.Adaptive(name) == hj.Adaptive("BDF")
+    assert hj.solve(simple(), method=name, times=2).attrs["method"] == "BDF"
+
+
+@pytest.mark.parametrize("name", ["Costate_Reversal", "CostateReversal", "costatereversal"])
+def test_capitals_and_underscores_of_a_law_do_not_matter(name):
+    assert hj.Recipe(simple(), name).law == hj.CostateReversal()
+    assert hj.Recipe(simple(), {"name": name}).to_dict()["law"] == {"name": "costate_reversal"}
+
+
 def test_whole_numbers_are_names():
     graph = networkx.DiGraph([(0, 1), (1, 2), (2, 3)])
     network = hj.Network.from_networkx(graph, inputs=[0], outputs=[3, 2])
