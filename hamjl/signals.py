@@ -258,10 +258,12 @@ def _read(path: Path, time: str = "time", time_unit: str | None = None, **where:
 def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None) -> xr.DataArray:
     import pandas as pd
 
+    columns = [columns] if isinstance(columns, str) else columns
+    if not (columns is None or (isinstance(columns, list | tuple) and columns)):
+        raise ProblemError(f"columns must be a list of names, got {shown(columns)}: write e.g. ['now'] or leave it out.")
     frame = pd.read_csv(path)
     names = list(map(str, frame.columns))
-    wanted = [name for name in names if name != time] if columns is None else columns
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    wanted = [name for name in names if name != time] if columns is None else list(columns)
     for name in (time, *wanted):
         choice(name, names, f"A column of {path.name}")
     values = array(frame[wanted].values, f"columns {', '.join(wanted)} of {path.name}")

@@ -104,6 +104,9 @@ def breakages() -> dict[str, tuple[str, str, str]]:
     return {
         "no such file": ('file = "data.csv"', 'file = "date.csv"', "readable CSV"),
         "no such column": ('columns = ["next"]', 'columns = ["nxt"]', "did you mean 'next'"),
+        "columns a number": ('columns = ["next"]', "columns = 3", "columns must be a list of names, got 3"),
+        "columns a table": ('columns = ["next"]', "columns = {next = 1}", "columns must be a list of names"),
+        "no columns": ('columns = ["next"]', "columns = []", "columns must be a list of names, got []"),
         "not TOML": ("times = 50", "times = = 50", "must be TOML"),
         "unknown key": ("times = 50", "tims = 50", "did you mean 'times'"),
         "code": ('law = "costate_reversal"', "law = '__import__(\"os\")'", "known name"),
