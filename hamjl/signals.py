@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,9 +247,14 @@ def _read(path: Path, time: str = "time", time_unit: str | None = None, **where:
     if time_unit is not None:
         unit = _TIME_UNITS[choice(time_unit, _TIME_UNITS, "time_unit")]
         try:
+            if found.time.dtype.kind in "iuf":
+                raise ValueError("numbers")
             dates = found.time.values.astype("datetime64[ns]")
         except ValueError:
-            raise ProblemError(f"time_unit is for dates, got {shown(found.time.values[0])} in {path.name}.") from None
+            raise ProblemError(
+                f"time_unit is for dates as in 2000-01-31, got {found.time.values[0]} in {path.name}: leave it out or "
+                "write such dates."
+            ) from None
         found = found.assign_coords(time=(dates - dates[0]).astype(np.float64) / unit)
     if found.time.dtype.kind not in "iuf":
         raise ProblemError(f"times in {path.name} must be numbers, got {found.time.dtype}: add time_unit = 'days'.")
@@ -260,8 +266,15 @@ def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None)
 
     columns = [columns] if isinstance(columns, str) else columns
     if not (columns is None or (isinstance(columns, list | tuple) and columns)):
-        raise ProblemError(f"columns must be a list of names, got {shown(columns)}: write e.g. ['now'] or leave it out.")
-    frame = pd.read_csv(path)
+        raise ProblemError(f"columns must be a list of names, got {shown(columns)}: write e.g. ['now'].")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(path, index_col=False)  # else values too many are taken for the rows' names
+    except pd.errors.ParserWarning:
+        raise ProblemError(
+            f"rows of {path.name} must have as many values as its header, got more: name all of them."
+        ) from None
     names = list(map(str, frame.columns))
     wanted = [name for name in names if name != time] if columns is None else list(columns)
     for name in (time, *wanted):
@@ -281,6 +294,10 @@ def _read_netcdf(path: Path, time: str, variable: str | None = None) -> xr.DataA
     if time not in found.dims:
         raise ProblemError(
             f"{variable} of {path.name} must have the dimension {shown(time)}, got {found.dims}: name it."
+        )
+    if "time" in {*found.dims, *found.coords} - {time}:
+        raise ProblemError(
+            f"{variable} of {path.name} must have one time, got 'time' beside {shown(time)}: rename or drop one there."
         )
     found = found.rename({time: "time"} if time != "time" else {})
     if "time" not in found.coords:

@@ -208,6 +208,33 @@ def test_dates_become_numbers(kind, problem_file, tmp_path):
     assert (code, "time_unit" in output, output.count("\n")) == (1, True, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("time,a\n0,1,5\n1,2,6\n", {}, "as many values as its header, got more"),
+        ("time,a\n2000,1\n2001,2\n", {"time_unit": "days"}, "is for dates as in 2000-01-31, got 2000 in data.csv"),
+        ("time,a\n31/01/2000,1\n", {"time_unit": "days"}, "is for dates as in 2000-01-31, got 31/01/2000 in data.csv"),
+    ],
+)
+def test_tables_that_would_be_misread_are_refused(tmp_path, text, options, words):
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(hj.ProblemError, match=words):
+        hj.signals.from_dict({"kind": "series", "file": "data.csv", **options}, tmp_path)
+
+
+def test_a_comma_at_the_end_of_each_row_means_nothing(tmp_path):
+    (tmp_path / "data.csv").write_text("time,a\n0,1,\n1,2,\n")
+    signal = hj.signals.from_dict({"kind": "series", "file": "data.csv"}, tmp_path)
+    np.testing.assert_array_equal(signal([0.0, 1.0]), [[1.0], [2.0]])
+
+
+def test_a_file_with_two_times_is_refused(tmp_path):
+    data = xr.DataArray(np.ones((2, 2)), dims=("t", "time"), coords={"t": [0.0, 1.0]}, name="a")
+    data.to_netcdf(tmp_path / "data.nc")
+    with pytest.raises(hj.ProblemError, match="one time, got 'time' beside 't'"):
+        hj.signals.from_dict({"kind": "series", "file": "data.nc", "time": "t"}, tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_read_only_folders_are_refused(problem_file, tmp_path):
     closed = tmp_path / "closed"
