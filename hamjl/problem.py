@@ -17,6 +17,7 @@ from hamjl import functions, signals
 from hamjl.checks import choice, count, finite, keys, mapping, number, scalar
 from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, shown
+from hamjl.lowered import BOUND
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
 from hamjl.signals import Signal
@@ -40,7 +41,7 @@ class Problem:
         The functions u(t) of the inputs and z(t) of the outputs: a `Signal`, an ``xarray.DataArray`` on ``time`` (and
         one more dimension for the channels), a number, or a mapping from names to any of these. Channels named after
         vertices go by name, others by order. An input called ``"bias"`` is 1 by itself. An output without a target, or
-        where the target is NaN, is not supervised.
+        where the target is NaN, is not supervised; the softmax loss looks at all outputs at once, or at none.
     span : (float, float)
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
@@ -89,6 +90,12 @@ class Problem:
         put("span", check_span(span))
         put("inputs", self._assign(inputs, network.inputs, "inputs"))
         put("target", self._assign(target, network.outputs, "target"))
+        if objective.loss == functions.SOFTMAX and isinstance(self.target, dict) and self.target:
+            for name in network.outputs:
+                if name not in self.target:
+                    raise ProblemError(
+                        f"softmax needs a target for every output or for none, got none for {name!r}: give them all."
+                    )
         put("seed", count(seed, "seed"))
         put("initial", self._initial(initial))
         self._check_signals()
@@ -379,6 +386,8 @@ def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray
             or (kind == "uniform" and limits[1] < limits[0])
         ):
             raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {shown(pair)}: change it.")
+        if np.abs(limits).max() > BOUND:
+            raise ProblemError(f"{kind} {name} takes numbers up to {BOUND:g}, got {shown(pair)}: change it.")
         drawn: NDArray[np.floating] = getattr(rng, kind)(limits[0], limits[1], size)
         return drawn
     values = finite(value, f"initial {name}")

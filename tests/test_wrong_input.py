@@ -116,6 +116,17 @@ WRONG = {
     "initial NaN": (lambda: simple(initial={"w": np.nan}), "finite"),
     "initial draw": (lambda: simple(initial={"w": {"gauss": [0, 1]}}), "uniform"),
     "initial normal": (lambda: simple(initial={"w": {"normal": [0, -1]}}), "std"),
+    "initial draw too wide": (lambda: simple(initial={"w": {"uniform": [-1e308, 1e308]}}), "numbers up to"),
+    "initial draw infinite": (lambda: simple(initial={"w": {"normal": [0, 1e308]}}), "numbers up to"),
+    "softmax of some": (
+        lambda: hj.Problem(
+            hj.Network.fully_connected(2, outputs=2),
+            hj.Objective(loss="softmax_cross_entropy"),
+            target={"x1": 1.0},
+            span=(0, 1),
+        ),
+        "every output or for none, got none for 'x0'",
+    ),
     "initial dataset": (lambda: simple(initial=xr.Dataset()), "isel"),
     "seed": (lambda: simple(seed=-1), "whole number"),
     "network": (lambda: hj.Problem("net", hj.Objective(), span=(0, 1)), "Network"),
