@@ -372,7 +372,10 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
 def _as_text(arcs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
     """Pairs of names, whatever the vertices are."""
     try:
-        pairs = [(j, i) for j, i in arcs]
+        given = list(arcs)
+        if not all(isinstance(pair, list | tuple | np.ndarray) for pair in given):
+            raise TypeError  # neither the two letters of a name nor a set, which has no order
+        pairs = [(j, i) for j, i in given]
         vertices = dict.fromkeys(vertex for pair in pairs for vertex in pair)
     except (TypeError, ValueError):
         raise ProblemError(

@@ -42,6 +42,8 @@ WRONG = {
     "duplicate name": (lambda: hj.Network.from_arcs([("x", "y")], neurons=["x", "y", "x"]), "twice"),
     "no neurons": (lambda: hj.Network.from_arcs([]), "at least one neuron"),
     "arcs not pairs": (lambda: hj.Network.from_arcs([("x", "y", "z")]), "pairs"),
+    "arcs names of two letters": (lambda: hj.Network.from_arcs(["ab", "bc"]), "pairs"),
+    "arcs sets": (lambda: hj.Network.from_arcs([{"a", "b"}]), "pairs"),
     "output not a neuron": (lambda: hj.Network.from_arcs([("x", "y")], outputs=["z"]), "neuron"),
     "no outputs": (lambda: hj.Network.from_arcs([("x", "y")], outputs=[]), "at least one"),
     "too many outputs": (lambda: hj.Network.fully_connected(2, outputs=3), "between 1 and 2"),
