@@ -44,7 +44,7 @@ SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "c": "problem.network.velocity",
 }
 THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
-BATCH = 16  # members that Julia's threads share
+BATCH = 8  # members for each thread of Julia at a time
 
 
 def sweep(
@@ -125,7 +125,7 @@ def sweep(
 def _listed(name: str, given: Any) -> list[Any]:
     if not isinstance(given, str | Mapping):
         with suppress(TypeError):
-            return list(given)
+            return list(given.values if isinstance(given, xr.DataArray) else given)
     raise ProblemError(f"the values of a parameter must be a list, got {name}={shown(given)}: write e.g. [1, 10].")
 
 
@@ -297,7 +297,7 @@ def _computed(
         if together:
             threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
             with _pool(1, threads) as pool:
-                yield from _batches(pool, together)
+                yield from _batches(pool, together, BATCH * number)
         if alone:
             with _pool(min(number, len(alone)), {}) as pool:
                 processes = {pool.submit(compute, *packed): k for k, packed in alone.items()}
@@ -348,12 +348,13 @@ def _begin(variables: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _batches(pool: Executor, waiting: dict[int, Any]) -> Iterator[tuple[int, xr.Dataset]]:
+def _batches(pool: Executor, waiting: dict[int, Any], size: int) -> Iterator[tuple[int, xr.Dataset]]:
+    """Batches follow one another without a pause: what is done with the members of one goes on beside the next."""
     items = list(waiting.items())
-    for first in range(0, len(items), BATCH):
-        part = items[first : first + BATCH]
-        results = pool.submit(compute_together, [packed for _, packed in part]).result()
-        yield from zip((k for k, _ in part), results, strict=True)
+    parts = [items[first : first + size] for first in range(0, len(items), size)]
+    futures = [pool.submit(compute_together, [packed for _, packed in part]) for part in parts]
+    for part, future in zip(parts, futures, strict=True):
+        yield from zip((k for k, _ in part), future.result(), strict=True)
 
 
 # -- the result --------------------------------------------------------------------------------------------------------
