@@ -57,9 +57,9 @@ class JuliaRun:
         return np.empty((count, len(self._lowered.initial))), np.empty(count)
 
     def advance(self, seconds: float) -> bool:
-        """Integrate for about so many seconds; return whether there is more to do."""
+        """Integrate for about so many seconds; return whether there is more to do. Other threads of Python go on."""
         with failures():
-            return bool(self._julia.advance_b(self._run, float(seconds)))
+            return bool(self._julia.advance_b._jl_call_nogil(self._run, float(seconds)))
 
     def result(self) -> Result:
         """The samples since the last `aim`."""
