@@ -20,6 +20,7 @@ from hamjl.symbolic import SymbolicSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from hamjl.dynamics import FullDynamics
     from hamjl.dynamics.network import NetworkDynamics
@@ -260,11 +261,32 @@ class TrajectoryAccessor:
 
         return plots.weights(self._given, ax)
 
-    def plot_network(self, ax: Axes | None = None, time: int = -1) -> Axes:
-        """The digraph, arcs coloured by the weight at sample `time`."""
+    def plot_network(self, ax: Axes | None = None, time: float | None = None) -> Axes:
+        """The digraph, arcs coloured by the weight at the sample nearest to `time`, by default the last.
+
+        The title says which time that is. ProblemError if `time` is not within those of the samples.
+        """
         from hamjl import plots
 
         return plots.network(self._given, ax, time)
+
+    def plot_overview(self) -> Figure:
+        """One figure of all that there is: tracking, energies, weights and network, or a system's states and controls.
+
+        It is what ``hamjl show -o`` writes. ProblemError where there is nothing to draw, or more than one run.
+        """
+        from hamjl import plots
+
+        return plots.overview(self._given)
+
+    def plot_comparison(self) -> Figure:
+        """What `hamjl.compare` returned: the first output, or state, under each law, and below it the costs G.
+
+        ProblemError for any other Dataset.
+        """
+        from hamjl import plots
+
+        return plots.comparison(self._given)
 
     # -- plain arrays ------------------------------------------------------------------------------------------------
     @cached_property

@@ -204,9 +204,7 @@ def _overview(ds: Any) -> Any:
     import matplotlib
 
     matplotlib.use("agg")
-    from hamjl.plots import overview
-
-    return overview(ds)
+    return ds.hamjl.plot_overview()
 
 
 def _draw(output: str, figure: Callable[[], Any], write_whole: Any) -> None:

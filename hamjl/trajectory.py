@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
@@ -131,6 +132,14 @@ def coordinates(problem: Problem | SymbolicSystem) -> dict[str, tuple[str, list[
         }
     texts = {name: (dim, [str(label) for label in labels]) for name, (dim, labels) in given.items()}
     return {name: (dim, labels) for name, (dim, labels) in texts.items() if labels}
+
+
+def time_of(variable: xr.DataArray) -> str | None:
+    """The dimension in time of a variable: ``time``, or ``time_k`` where every k-th sample is stored; None for neither.
+
+    In a sweep over ``time_scale``, say, that is none of them.
+    """
+    return next((str(dim) for dim in variable.dims if re.fullmatch(r"time(_\d+)?", str(dim))), None)
 
 
 def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
