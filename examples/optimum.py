@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 
 import hamjl as hj
-from hamjl import plots
 
 STEP = 0.01
 
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         found = hj.compare(one, dict(zip(labels, laws, strict=True)), engine=given.engine)
         print(f"{q:6g} " + " ".join(f"{float(cost):18.3f}" for cost in found.cost.isel(time=-1)))
-    plots.comparison(found).savefig(given.output, dpi=120)
+    found.hamjl.plot_comparison().savefig(given.output, dpi=120)
 
 
 if __name__ == "__main__":

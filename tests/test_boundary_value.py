@@ -2,6 +2,7 @@
 
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -235,6 +236,24 @@ def test_compare_puts_laws_beside_the_optimum():
     assert float(found.cost.sel(law="boundary_value")[-1]) == pytest.approx(optimum, rel=1e-4)
     kept = problem.initial_state()["w"]
     np.testing.assert_array_equal(found.w.sel(law="nothing").values[-1], kept)
+
+
+def test_a_comparison_is_drawn():
+    """Outputs above, costs below, a line for each law; also of one selected output and of a system's states."""
+    found = hj.compare(tracker(q=100.0), ["costate_reversal"], times=21)
+    for part in (found, found.isel(output=0), found.isel(output=[0])):
+        above, below = part.hamjl.plot_comparison().axes
+        for ax, name in ((above, found.y[..., 0]), (below, found.cost)):
+            np.testing.assert_array_equal([line.get_ydata() for line in ax.lines][:2], name)
+        assert [text.get_text() for text in above.get_legend().get_texts()] == [*found.law.values, "target"]
+        assert all(ax.get_ylabel() for ax in (above, below))
+    assert len(found.sel(law="costate_reversal").hamjl.plot_comparison().axes[1].lines) == 1
+    system = hj.SymbolicSystem({"x": "v"}, ["v"], "x**2 + v**2", span=(0, 1), initial={"x": 1.0})
+    both = hj.compare(system, ["costate_reversal"], times=21)
+    assert "x" in both.hamjl.plot_comparison().axes[0].get_ylabel()
+    with pytest.raises(hj.ProblemError, match="what compare gave"):
+        hj.solve(system, times=3).hamjl.plot_comparison()
+    plt.close("all")
 
 
 def test_compare_keeps_what_ended_early():
