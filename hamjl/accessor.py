@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from hamjl.checks import number
-from hamjl.errors import ProblemError
+from hamjl.checks import mapping, number
+from hamjl.errors import HamjlError, ProblemError, shown
 from hamjl.lowered import Floats
 from hamjl.methods import Euler
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
+from hamjl.trajectory import time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,29 +32,34 @@ class TrajectoryAccessor:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._given = dataset
+        self._unpacked: tuple[str, Recipe] | None = None
+        self._lowered: tuple[Recipe, FullDynamics] | None = None
 
-    @cached_property
+    @property
     def _ds(self) -> xr.Dataset:
-        """The trajectory in the order of its own network, whatever the order in which the user has it."""
+        """All that moves, see `_whole`."""
+        return self._whole(*self._dynamics.parts, "sign")
+
+    def _whole(self, *names: str) -> xr.Dataset:
+        """Variables over time, in the order of their own network, whatever the order in which the user has them."""
         ds, labels = self._given, self._labels
-        for dim, names in labels.items():
-            if dim not in ds.indexes or sorted(map(str, ds.indexes[dim])) != sorted(names):
+        for dim, given in labels.items():
+            if dim not in ds.indexes or sorted(map(str, ds.indexes[dim])) != sorted(given):
                 raise ProblemError(
-                    f"this analysis needs all {len(names)} {dim}s by name, got {ds.sizes.get(dim, 0)}: do it first, "
+                    f"this analysis needs all {len(given)} {dim}s by name, got {ds.sizes.get(dim, 0)}: do it first, "
                     "then select."
                 )
-            ds = ds.sel({dim: list(names)})
-        missing = [name for name in (*self._dynamics.parts, "sign") if name not in ds or "time" not in ds[name].dims]
-        if missing or ds.sizes.get("time", 0) < 1 or ds.time.dtype.kind not in "iuf":
-            raise ProblemError(
-                f"this analysis needs x, p_x … over time, got {dict(ds.sizes)}: keep variables and time."
-            )
-        stray = [dim for dim in ds[self._dynamics.parts[0]].dims if dim not in ("time", *labels)]
+            if not np.array_equal(ds.indexes[dim], given):
+                ds = ds.sel({dim: list(given)})
+        values = {name: _over_time(ds, name) for name in names}
+        _check_alike(ds, names)
+        parts = xr.Dataset(values)
+        stray = [dim for dim in parts[names[0]].dims if dim not in ("time", *labels)]
         if stray:
             raise ProblemError(f"an analysis is of one trajectory, got the dimension {stray[0]!r}: select along it.")
-        if (np.diff(ds.time.values) <= 0).any():
+        if (np.diff(parts.time.values) <= 0).any():
             raise ProblemError("times of a trajectory must increase strictly, got others: sort by time first.")
-        return ds.transpose("time", ...)
+        return parts.transpose("time", ...)
 
     @property
     def _labels(self) -> dict[str, tuple[str, ...]]:
@@ -63,37 +68,81 @@ class TrajectoryAccessor:
             return {"state": tuple(problem.states)}
         return {"neuron": problem.network.neurons, "arc": problem.network.arcs}
 
-    @cached_property
+    @property
     def recipe(self) -> Recipe:
-        """The problem, law, method, times and engine that made this trajectory; `hamjl.run` runs it again."""
-        if "recipe" not in self._given.attrs:
-            raise ProblemError("a trajectory must carry its recipe in attrs, got a Dataset without: keep its attrs.")
-        return Recipe.unpack(self._given.attrs["recipe"], self._given)
+        """The problem, law, method, times and engine that made this trajectory; `hamjl.run` runs it again.
+
+        ProblemError if the Dataset carries none, as the members of a sweep, or none that can be read.
+        """
+        text = self._given.attrs.get("recipe")
+        if text is None:
+            raise ProblemError(
+                "a trajectory must carry its recipe in attrs, got a Dataset without, as members of a sweep are: keep "
+                "its attrs, or run that member by itself."
+            )
+        if self._unpacked is None or self._unpacked[0] is not text:
+            self._unpacked = (text, self._unpack(text))
+        return self._unpacked[1]
+
+    def _unpack(self, text: Any) -> Recipe:
+        try:
+            return Recipe.unpack(text, self._given)
+        except HamjlError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise ProblemError(
+                f"the recipe in attrs must be as hamjl wrote it, got {shown(text)}: read the trajectory again."
+            ) from None
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """The engine's counts: steps, evaluations, restarts."""
-        counts: dict[str, Any] = json.loads(self._given.attrs.get("statistics", "{}"))
-        return counts
+        """The engine's counts: steps, evaluations, restarts; empty where attrs carry none."""
+        text = self._given.attrs.get("statistics", "{}")
+        try:
+            return mapping(json.loads(text), "statistics")
+        except (ValueError, TypeError, RecursionError):
+            raise ProblemError(
+                f"the statistics in attrs must be as hamjl wrote them, got {shown(text)}: read the trajectory again."
+            ) from None
 
     # -- analyses ----------------------------------------------------------------------------------------------------
     def weights(self) -> xr.DataArray:
-        """The weights w_ij as a matrix, (time, target, source), zero where there is no arc."""
-        network = self._network_problem.network
-        return xr.DataArray(
-            network.matrix(self._ds.w.values),
-            dims=("time", "target", "source"),
-            coords={"time": self._ds.time, "target": list(network.neurons), "source": list(network.vertices)},
-            name="weights",
-            attrs=self._ds.w.attrs,
-        )
+        """The weights w_ij as a matrix, (…, time, target, source), zero where there is no arc.
+
+        It needs no recipe but the names of arcs, neurons and inputs, and keeps further dimensions, as a sweep has.
+        """
+        inputs, neurons = self._vertices()
+        w, vertices = _over_time(self._given, "w").transpose(..., "arc"), [*inputs, *neurons]
+        source, target = zip(*(str(arc).split("->") for arc in w.arc.values), strict=True)
+        matrix = np.zeros((*w.shape[:-1], len(neurons), len(vertices)))
+        matrix[..., [neurons.index(i) for i in target], [vertices.index(j) for j in source]] = w.values
+        kept = {name: label for name, label in w.coords.items() if "arc" not in label.dims}
+        coords = {**kept, "target": neurons, "source": vertices}
+        return xr.DataArray(matrix, coords, (*w.dims[:-1], "target", "source"), "weights", w.attrs)
+
+    def _vertices(self) -> tuple[list[str], list[str]]:
+        """Inputs and neurons of the network, of which the Dataset must have all arcs, as far as can be told."""
+        names = {dim: _names(self._given, dim) for dim in ("input", "neuron", "arc")}
+        if "recipe" in self._given.attrs:
+            network = self._network_problem.network
+            whole = sorted(names["arc"]) == sorted(network.arcs)
+            names |= {"input": list(network.inputs), "neuron": list(network.neurons)}
+        else:
+            ends = [arc.partition("->")[::2] for arc in names["arc"]]
+            whole = all(j in names["input"] + names["neuron"] and i in names["neuron"] for j, i in ends)
+        if not whole or not names["arc"]:
+            raise ProblemError(
+                f"this analysis needs all inputs, neurons and arcs by name, got {len(names['arc'])} arcs: do it first, "
+                "then select."
+            )
+        return names["input"], names["neuron"]
 
     def normalized_costate(self) -> xr.DataArray:
         """λ_i = σ'(a_i) p_x^i/φ, equation (15), (time, neuron): the error signal that backpropagation calls delta."""
-        dynamics = self._network_dynamics
-        values = dynamics.normalized_costate(self._states, dynamics.drive(self._ds.time.values))
+        dynamics, ds = self._network_dynamics, self._whole("x", "w", "p_x")
+        values = dynamics.normalized_costate(self._packed(ds), dynamics.drive(ds.time.values))
         attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
-        return xr.DataArray(values, dims=("time", "neuron"), coords=self._ds.p_x.coords, name="lambda", attrs=attrs)
+        return xr.DataArray(values, dims=("time", "neuron"), coords=ds.p_x.coords, name="lambda", attrs=attrs)
 
     def backprop_gradient(self) -> xr.DataArray:
         """Backpropagation's gradient of the loss at each time, for the weights of that time, (time, arc).
@@ -104,17 +153,17 @@ class TrajectoryAccessor:
         """
         from hamjl.backprop import instantaneous_gradient
 
-        dynamics = self._network_dynamics
-        values = instantaneous_gradient(dynamics.field, self._states, dynamics.drive(self._ds.time.values))
+        dynamics, ds = self._network_dynamics, self._whole("x", "w")
+        values = instantaneous_gradient(dynamics.field, self._packed(ds), dynamics.drive(ds.time.values))
         attrs = {"long_name": "gradient of the loss by backpropagation", "units": "cost/time"}
-        return self._ds.w.copy(data=values).rename("backprop_gradient").assign_attrs(attrs)
+        return ds.w.copy(data=values).rename("backprop_gradient").assign_attrs(attrs)
 
     def local_gradient(self) -> xr.DataArray:
         """g_i x_j = c_i λ_i x_j, (time, arc): the local term that stands for `backprop_gradient` in (14) and (18)."""
-        dynamics = self._network_dynamics
-        values = dynamics.local_gradient(self._states, dynamics.drive(self._ds.time.values))
+        dynamics, ds = self._network_dynamics, self._whole("x", "w", "p_x")
+        values = dynamics.local_gradient(self._packed(ds), dynamics.drive(ds.time.values))
         attrs = {"long_name": "local gradient g_i x_j", "units": "cost/time"}
-        return self._ds.w.copy(data=values).rename("local_gradient").assign_attrs(attrs)
+        return ds.w.copy(data=values).rename("local_gradient").assign_attrs(attrs)
 
     def alignment(self) -> xr.Dataset:
         """How near `local_gradient` is to `backprop_gradient`, at each time.
@@ -130,18 +179,26 @@ class TrajectoryAccessor:
 
         ours, theirs = self.local_gradient(), self.backprop_gradient()
         result = alignment(self._network_dynamics.field, ours.values, theirs.values)
-        return result.assign_coords(time=self._ds.time)
+        return result.assign_coords(time=ours.time)
 
     def tracking_error(self, start: float | None = None) -> xr.DataArray:
-        """Root mean square of y - z over the samples from `start` (by default the second half), (output,)."""
-        self._network_problem  # noqa: B018  (refuses other problems)
-        time = self._time
-        for name in ("y", "z"):
-            if name not in self._ds:
-                raise ProblemError(f"the tracking error needs y and z, got a trajectory without {name}: keep it.")
-        start = float(time[0] + time[-1]) / 2 if start is None else number(start, "start")
-        part = self._ds.sel(time=slice(start, None))
-        error = np.sqrt(((part.y - part.z) ** 2).mean("time"))
+        """Root mean square of y - z over the samples from `start` (by default the second half), (…, output).
+
+        It needs no recipe but y and z, at the samples that both have, and keeps further dimensions, as a sweep has. NaN
+        for an output that has no target there. ProblemError if there are no two samples, or none from `start` on.
+        """
+        ds = self._given
+        y, z = xr.align(_over_time(ds, "y"), _over_time(ds, "z"), join="inner", exclude=set(ds.dims) - {"time"})
+        times = y.time.values
+        if len(times) < 2:
+            raise ProblemError(f"this analysis needs at least two samples in time, got {len(times)}: select more.")
+        start = float(times.min() + times.max()) / 2 if start is None else number(start, "start")
+        if start > times.max():
+            raise ProblemError(
+                f"start must not be after the last sample, t = {times.max():g}, got {start:g}: lower it."
+            )
+        late = (y - z).isel(time=np.nonzero(times >= start)[0])
+        error: Any = np.sqrt((late**2).mean("time"))
         return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
 
     def cost(self) -> xr.DataArray:
@@ -186,7 +243,8 @@ class TrajectoryAccessor:
             for name, values in (("change", change), ("predicted", predicted), ("imbalance", change - predicted))
         }
         result = xr.Dataset({name: ("time", values) for name, values in (powers | padded).items()}, {"time": t})
-        result["hamiltonian"] = self._ds.hamiltonian.drop_vars([])
+        hamiltonian = self._dynamics.hamiltonian(y, self._dynamics.drive(t))
+        result["hamiltonian"] = ("time", hamiltonian, {"long_name": "Hamiltonian H/φ", "units": "cost/time"})
         for name in powers:
             result[name].attrs = {"long_name": f"{name} power in d(H/φ)/dt", "units": "cost/time²"}
         for name in padded:
@@ -289,12 +347,15 @@ class TrajectoryAccessor:
         return plots.comparison(self._given)
 
     # -- plain arrays ------------------------------------------------------------------------------------------------
-    @cached_property
+    @property
     def _dynamics(self) -> FullDynamics:
         from hamjl.dynamics import full_dynamics_of
         from hamjl.lowering import lower_field, lower_law
 
-        return full_dynamics_of(lower_field(self.recipe.problem), lower_law(self.recipe.law))
+        recipe = self.recipe
+        if self._lowered is None or self._lowered[0] is not recipe:
+            self._lowered = (recipe, full_dynamics_of(lower_field(recipe.problem), lower_law(recipe.law)))
+        return self._lowered[1]
 
     @property
     def _network_problem(self) -> Problem:
@@ -325,7 +386,16 @@ class TrajectoryAccessor:
 
     @property
     def _states(self) -> Floats:
-        return np.concatenate([self._ds[name].values for name in self._dynamics.parts], axis=1)
+        return self._packed(self._ds)
+
+    def _packed(self, ds: xr.Dataset) -> Floats:
+        """States (time, state) of what `_whole` gave; NaN for the parts that were not asked for."""
+        sizes = dict(zip(("x", "w"), map(len, self._labels.values()), strict=False))
+        parts = [
+            ds[name].values if name in ds else np.full((ds.sizes["time"], sizes[name.removeprefix("p_")]), np.nan)
+            for name in self._dynamics.parts
+        ]
+        return np.concatenate(parts, axis=1)
 
     def _intervals(self) -> tuple[Any, Any, Any, Any]:
         """Per sampling interval, (time, state, sign, inside) at left, right and middle, and if nothing jumps in it.
@@ -377,3 +447,32 @@ class TrajectoryAccessor:
     def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
         """The law's right-hand side at samples (time, state)."""
         return self._dynamics.rhs(y, self._dynamics.drive(t, inside), s[:, None], np.empty_like(y))
+
+
+def _over_time(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable on its own samples, as ``time``, also where they are every k-th one only."""
+    if name not in ds:
+        raise ProblemError(f"this analysis needs {name} over time, got a Dataset without: keep it.")
+    value, time = ds[name], time_of(ds[name])
+    if time is None or not value.sizes[time] or value[time].dtype.kind not in "iuf":
+        raise ProblemError(
+            f"this analysis needs samples of {name} at times that are numbers, got {dict(value.sizes)}: keep them."
+        )
+    if time == "time":
+        return value
+    return value.drop_vars("time", errors="ignore").rename({time: "time"})
+
+
+def _names(ds: xr.Dataset, dim: str) -> list[str]:
+    return [str(name) for name in ds[dim].values] if dim in ds.indexes else []
+
+
+def _check_alike(ds: xr.Dataset, names: Sequence[str]) -> None:
+    """Refuse variables of which some are stored at fewer samples than others."""
+    every = {name: int((time_of(ds[name]) or "").partition("_")[2] or 1) for name in names}
+    rare = [name for name, k in every.items() if k > min(every.values())]
+    if rare:
+        raise ProblemError(
+            f"{rare[0]} is stored every {every[rare[0]]}th sample, and this analysis needs it at each one: run again "
+            f"without thin for {', '.join(rare)}."
+        )

@@ -350,6 +350,7 @@ def test_a_thinned_store_is_shown_and_drawn(problem_file, tmp_path):
     assert call("run", problem_file, "--store", tmp_path / "run.zarr", "--thin", "w=10")[0] == 0
     code, output = call("show", tmp_path / "run.zarr", "-o", tmp_path / "s.png")
     assert code == 0, output
+    assert "RMS error" in output
     listed = [line.split()[0] for line in output.splitlines()[2:-1]]
     assert listed == [*"uxyzw", "p_x", "p_w", "loss", "sign", "lagrangian", "hamiltonian"]
     assert (tmp_path / "s.png").stat().st_size > 10_000

@@ -189,6 +189,82 @@ def test_tracking_error_is_the_root_mean_square(run):
     assert float(run.hamjl.tracking_error(start=0.0)[0]) != float(expected[0])
 
 
+def test_the_tracking_error_needs_y_and_z_only(run):
+    """Neither a recipe nor all labels nor the same samples; one sentence where nothing is left."""
+    expected = run.hamjl.tracking_error()
+    for part in (run[["y", "z"]].drop_attrs(), run.isel(neuron=[0], arc=0), run.isel(time=slice(None, None, -1))):
+        np.testing.assert_allclose(part.hamjl.tracking_error(), expected)
+    assert float(run.isel(output=1).hamjl.tracking_error()) == pytest.approx(float(expected[1]))
+    many = xr.concat([run, run.assign(y=run.z + 3.0)], "repeat").drop_attrs().hamjl.tracking_error()
+    np.testing.assert_allclose(many, [expected, [3.0, 3.0]])
+    thin = run.assign(z=run.z[::10].rename(time="time_10")).hamjl.tracking_error()
+    np.testing.assert_allclose(thin, run.isel(time=slice(None, None, 10)).hamjl.tracking_error())
+    unsupervised = run.assign(z=run.z.where(run.output == "x0")).hamjl.tracking_error()
+    assert np.isnan(unsupervised).values.tolist() == [False, True]
+    for part, start, words in ((run, 2.5, "after the last sample"), (run.drop_vars("z"), None, "needs z over time")):
+        with pytest.raises(hj.ProblemError, match=words):
+            part.hamjl.tracking_error(start)
+
+
+def test_weights_need_names_only(run):
+    expected = run.hamjl.weights()
+    xr.testing.assert_identical(run.drop_attrs(deep=False).hamjl.weights(), expected)
+    both = xr.concat(
+        [run, run.isel(time=slice(None, None, -1)).assign_coords(time=run.time)], "repeat", data_vars="all"
+    )
+    matrix = both.drop_attrs().hamjl.weights()
+    assert matrix.dims == ("repeat", "time", "target", "source")
+    np.testing.assert_array_equal(matrix[1], expected[::-1])
+    rare = run.assign(w=run.w[::10].rename(time="time_10"))
+    np.testing.assert_array_equal(rare.hamjl.weights(), expected[::10])
+    for part in (run.isel(arc=[0, 1]), run.drop_attrs().isel(neuron=[0, 1]), run.drop_attrs().drop_vars("arc")):
+        with pytest.raises(hj.ProblemError, match="by name"):
+            part.hamjl.weights()
+
+
+def test_what_a_thinned_variable_is_needed_for(run):
+    """An analysis refuses it by name; those that do without it are what they are."""
+    rare = run.assign(p_w=run.p_w[::4].rename(time="time_4"))
+    for analysis in ("normalized_costate", "local_gradient", "backprop_gradient", "alignment", "weights"):
+        xr.testing.assert_equal(getattr(rare.hamjl, analysis)(), getattr(run.hamjl, analysis)())
+    for analysis in ("cost", "energy_balance", "residual", "second_order_residual"):
+        with pytest.raises(hj.ProblemError, match=r"^p_w is stored every 4th sample, .* without thin for p_w\.$"):
+            getattr(rare.hamjl, analysis)()
+    names = ("x", "w", "p_x", "p_w", "sign")
+    all_rare = run.assign({name: run[name][::4].rename(time="time_4") for name in names})
+    xr.testing.assert_allclose(all_rare.hamjl.cost(), run.isel(time=slice(None, None, 4)).hamjl.cost())
+    xr.testing.assert_allclose(run.drop_vars("hamiltonian").hamjl.energy_balance(), run.hamjl.energy_balance())
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "3", 3, "null", '{"problem": 1}', '{"problem": {"network": []}}', "[" * 9999]
+)
+def test_damaged_attributes_are_refused_in_a_sentence(run, text):
+    part = run.assign_attrs(recipe=text, statistics=text)
+    with pytest.raises(hj.ProblemError) as refused:
+        part.hamjl.recipe  # noqa: B018
+    assert len(str(refused.value)) < 300
+    assert refused.value.__cause__ is None
+    if not str(text).startswith("{"):
+        with pytest.raises(hj.ProblemError, match="statistics"):
+            part.hamjl.statistics  # noqa: B018
+    assert run.drop_attrs().hamjl.statistics == {}
+    with pytest.raises(hj.ProblemError, match="members of a sweep"):
+        run.drop_attrs().hamjl.recipe  # noqa: B018
+
+
+def test_analyses_see_what_the_dataset_holds_now(run):
+    """xarray keeps one accessor for a Dataset, whose variables may be replaced."""
+    changed = run.copy(deep=True)
+    before = changed.hamjl.cost()
+    changed["p_w"] = 2 * changed.p_w
+    xr.testing.assert_identical(changed.hamjl.cost(), changed.copy().hamjl.cost())
+    assert float(changed.hamjl.cost()[-1]) > float(before[-1])
+    changed.attrs["recipe"] = changed.attrs["recipe"].replace('"loss_weight": 3.0', '"loss_weight": 0.0')
+    assert changed.hamjl.recipe.problem.objective.loss_weight == 0.0
+    assert float(changed.hamjl.cost()[-1]) == pytest.approx(float(changed.copy().hamjl.cost()[-1]))
+
+
 def test_initial_state_from_another_run(run):
     problem = random_problem(0, span=(2.0, 3.0))
     later = hj.Problem(
@@ -206,7 +282,7 @@ def test_statistics_and_versions_are_stored(run):
 
 def test_foreign_datasets_are_refused():
     with pytest.raises(hj.ProblemError, match="recipe"):
-        xr.Dataset({"x": 1}).hamjl.weights()
+        xr.Dataset({"x": 1}).hamjl.normalized_costate()
     with pytest.raises(hj.ProblemError, match="networks"):
         hj.run(recipes()["system"]).hamjl.weights()
 
