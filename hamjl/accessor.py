@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hamjl.dynamics import FullDynamics
     from hamjl.dynamics.network import NetworkDynamics
 
+_quiet = np.errstate(all="ignore")  # a formula without a value somewhere gives NaN there
+
 
 @xr.register_dataset_accessor("hamjl")
 class TrajectoryAccessor:
@@ -137,6 +139,7 @@ class TrajectoryAccessor:
             )
         return names["input"], names["neuron"]
 
+    @_quiet
     def normalized_costate(self) -> xr.DataArray:
         """λ_i = σ'(a_i) p_x^i/φ, equation (15), (time, neuron): the error signal that backpropagation calls delta."""
         dynamics, ds = self._network_dynamics, self._whole("x", "w", "p_x")
@@ -144,6 +147,7 @@ class TrajectoryAccessor:
         attrs = {"long_name": "normalised costate λ (15)", "units": "cost"}
         return xr.DataArray(values, dims=("time", "neuron"), coords=ds.p_x.coords, name="lambda", attrs=attrs)
 
+    @_quiet
     def backprop_gradient(self) -> xr.DataArray:
         """Backpropagation's gradient of the loss at each time, for the weights of that time, (time, arc).
 
@@ -158,6 +162,7 @@ class TrajectoryAccessor:
         attrs = {"long_name": "gradient of the loss by backpropagation", "units": "cost/time"}
         return ds.w.copy(data=values).rename("backprop_gradient").assign_attrs(attrs)
 
+    @_quiet
     def local_gradient(self) -> xr.DataArray:
         """g_i x_j = c_i λ_i x_j, (time, arc): the local term that stands for `backprop_gradient` in (14) and (18)."""
         dynamics, ds = self._network_dynamics, self._whole("x", "w", "p_x")
@@ -165,6 +170,7 @@ class TrajectoryAccessor:
         attrs = {"long_name": "local gradient g_i x_j", "units": "cost/time"}
         return ds.w.copy(data=values).rename("local_gradient").assign_attrs(attrs)
 
+    @_quiet
     def alignment(self) -> xr.Dataset:
         """How near `local_gradient` is to `backprop_gradient`, at each time.
 
@@ -181,6 +187,7 @@ class TrajectoryAccessor:
         result = alignment(self._network_dynamics.field, ours.values, theirs.values)
         return result.assign_coords(time=ours.time)
 
+    @_quiet
     def tracking_error(self, start: float | None = None) -> xr.DataArray:
         """Root mean square of y - z over the samples from `start` (by default the second half), (…, output).
 
@@ -201,6 +208,7 @@ class TrajectoryAccessor:
         error: Any = np.sqrt((late**2).mean("time"))
         return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
 
+    @_quiet
     def cost(self) -> xr.DataArray:
         """The functional G (8) from the start up to each sample, (time,): the integral of Λ.
 
@@ -219,6 +227,7 @@ class TrajectoryAccessor:
         attrs = {"long_name": "cost G up to each time", "units": "cost"}
         return xr.DataArray(values, {"time": self._ds.time}, ("time",), "cost", attrs)
 
+    @_quiet
     def energy_balance(self) -> xr.Dataset:
         """Compare the change of H/φ between samples with its formula dH/dt = ∂H/∂t.
 
@@ -251,6 +260,7 @@ class TrajectoryAccessor:
             result[name].attrs = {"long_name": f"{name} of H/φ since the sample before", "units": "cost/time"}
         return result
 
+    @_quiet
     def residual(self) -> xr.Dataset:
         """How far the samples are from the law's own equations: x, w, p_x, p_w per unit of time, at ``time``.
 
@@ -272,6 +282,7 @@ class TrajectoryAccessor:
             fields[name].attrs = {"long_name": f"residual of {name}'", "units": units}
         return xr.Dataset(fields)
 
+    @_quiet
     def second_order_residual(self) -> xr.Dataset:
         """How far w' and λ of the samples are from the law's second-order form: (16), or (19) for reversed costates.
 

@@ -23,7 +23,7 @@ class EngineError(HamjlError, RuntimeError):
 
 
 class RunWarning(UserWarning):
-    """A run stopped early; the trajectory holds what was computed and its ``status`` says why."""
+    """A run stopped early, as its ``status`` says, or loss or energies have no value, as its ``message`` says."""
 
 
 def shown(given: object) -> str:

@@ -22,7 +22,7 @@ from hamjl.progress import bar as _bar
 from hamjl.progress import open_log
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import assemble
+from hamjl.trajectory import assemble, warn_of_gaps
 
 
 def solve(
@@ -64,7 +64,8 @@ def solve(
     Warns
     -----
     RunWarning
-        If the run ended early: it diverged, was interrupted, or ran out of steps.
+        If the run ended early: it diverged, was interrupted, or ran out of steps. And if loss or energies have no value
+        at some samples, as log(y) for a negative y.
     """
     if not isinstance(problem, Problem | SymbolicSystem):
         raise ProblemError(
@@ -134,7 +135,7 @@ def run(
         if log is not None:
             open_log(log).close()  # refused before there is a store
         create(recipe, store, chunk=chunk, thin=thin, float32=float32)
-        return resume(store, recipe, progress=progress, log=log)
+        return warn_of_gaps(resume(store, recipe, progress=progress, log=log), stacklevel=3)
     if chunk is not None or thin is not None or float32 or log is not None:
         raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)

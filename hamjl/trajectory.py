@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import xarray as xr
 
 from hamjl.dynamics.network import NetworkDynamics
 from hamjl.dynamics.symbolic import SymbolicDynamics
+from hamjl.errors import RunWarning
 from hamjl.lowered import Floats, Lowered, NetworkField, Result, SymbolicField
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
@@ -53,7 +55,10 @@ PACKAGES = ("hamjl", "numpy", "scipy", "sympy", "xarray")
 
 
 def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> xr.Dataset:
-    """Label an engine's result; derived quantities are computed here, alike for all engines."""
+    """Label an engine's result; derived quantities are computed here, alike for all engines.
+
+    Warns, and says in ``message``, where one of them is no number.
+    """
     time = lowered.times[: len(result.states)]
     values = derive(recipe.problem, lowered, time, result)
     variables = {
@@ -64,7 +69,34 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
     labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
     labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
     attrs = {**attributes(recipe, lowered, engine), **progress(result), "recipe": text}
-    return xr.Dataset(variables, labels, attrs).merge(arrays)
+    ds = xr.Dataset(variables, labels, attrs).merge(arrays)
+    return warn_of_gaps(ds, stacklevel=5)
+
+
+def gaps(ds: xr.Dataset) -> str:
+    """A sentence on which of loss, energies and controls have no value at some samples, and since when, or nothing."""
+    where: dict[str, list[str]] = {}
+    for name in ("v", "loss", "lagrangian", "hamiltonian"):
+        time = time_of(ds[name]) if name in ds else None
+        if time is not None:
+            lacking: Any = ~np.isfinite(ds[name])
+            (rows,) = np.nonzero(lacking.any([dim for dim in lacking.dims if dim != time]).values)
+            if len(rows):
+                text = f"{len(rows)} of {ds.sizes[time]} samples, first at t = {ds[time].values[rows[0]]:g}"
+                where.setdefault(text, []).append(name)
+    if not where:
+        return ""
+    found = "; ".join(f"{', '.join(names)} ({text})" for text, names in where.items())
+    return f"formulas of the problem have no finite value for {found}: change them, or keep to where they have one"
+
+
+def warn_of_gaps(ds: xr.Dataset, stacklevel: int) -> xr.Dataset:
+    """Warn of `gaps`, and return the trajectory with them in its message. The run itself is as good as its status."""
+    found = gaps(ds)
+    if not found:
+        return ds
+    warnings.warn(found, RunWarning, stacklevel=stacklevel)
+    return ds.assign_attrs(message=f"{ds.attrs['message']}; {found}")
 
 
 def describe(problem: Problem | SymbolicSystem) -> Description:

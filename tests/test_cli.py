@@ -362,3 +362,15 @@ def test_a_system_is_shown_and_drawn(tmp_path):
     code, output = call("show", tmp_path / "run.nc", "-o", tmp_path / "run.png")
     assert code == 0, output
     assert (tmp_path / "run.png").stat().st_size > 10_000
+
+
+def test_energies_without_a_value_are_told_of_stores_too(problem_file, tmp_path):
+    """The loss log(z) has no value for a negative target, which sin(t + 1/2) becomes soon after t = 2.6."""
+    text = problem_file.read_text()
+    problem_file.write_text(text.replace("loss_weight", 'loss = "(y - z)**2 + log(z)"\nloss_weight'))
+    code, output = call("run", problem_file, "--store", tmp_path / "run.zarr")
+    assert code == 0, output
+    assert "warning: formulas of the problem have no finite value for loss, lagrangian, " in output
+    told = [line for line in call("show", tmp_path / "run.zarr")[1].splitlines() if line.startswith("formulas")]
+    assert len(told) == 1
+    assert "first at t = 2." in told[0]

@@ -265,6 +265,43 @@ def test_analyses_see_what_the_dataset_holds_now(run):
     assert float(changed.hamjl.cost()[-1]) == pytest.approx(float(changed.copy().hamjl.cost()[-1]))
 
 
+def beyond_its_formula() -> hj.Problem:
+    """The logarithm of the target cos t, which has no value after t = π/2; its derivative by y is 0."""
+    objective = hj.Objective(loss="(y - z)**2 + log(z)", regularizer="w**2", k=0.1)
+    return hj.Problem(hj.Network.fully_connected(2), objective, target=hj.signals.cosine(1.0, 1.0), span=(0, 3), seed=0)
+
+
+@pytest.mark.parametrize("method", [hj.Euler(0.1), hj.Adaptive("DOP853")], ids=str)
+def test_energies_without_a_value_are_told(method, tmp_path):
+    words = r"loss, lagrangian, hamiltonian \(15 of 31 samples, first at t = 1.6\)"
+    times = {"every": 0.1}
+    with pytest.warns(hj.RunWarning, match=words):
+        run = hj.solve(beyond_its_formula(), method=method, times=times)
+    assert run.attrs["status"] == "success"  # it did reach the end, and x, w and their costates are numbers
+    assert run.attrs["message"].startswith("the run reached the end of its span; ")
+    assert "(15 of 31 samples, first at t = 1.6)" in run.attrs["message"]
+    assert np.isfinite(run.x).all()
+    with pytest.warns(hj.RunWarning, match=words):
+        stored = hj.run(beyond_its_formula(), method=method, times=times, store=tmp_path / "run.zarr")
+    assert stored.attrs == run.attrs
+    after = run.time > 1.65
+    np.testing.assert_array_equal(np.isnan(run.hamjl.cost()), after | np.isnan(run.loss))
+    for analysis in ("energy_balance", "residual", "second_order_residual", "alignment", "normalized_costate"):
+        getattr(run.hamjl, analysis)()  # without warnings of NumPy's
+
+
+def test_costs_of_negative_weights_are_told_and_missing_targets_are_not():
+    network = hj.Network.fully_connected(2)
+    weights = hj.Objective(regularizer="log(w)", k=0.01)
+    problem = hj.Problem(network, weights, target=0.1, span=(0, 0.1), initial={"w": [-1.0, 1.0]})
+    with pytest.warns(hj.RunWarning, match=r"for lagrangian, hamiltonian \(11 of 11 samples, first at t = 0\)"):
+        run = hj.solve(problem, method=hj.Euler(0.01))
+    assert np.isnan(run.hamjl.cost()[1:]).all()
+    late = xr.DataArray([np.nan, 0.1, np.nan], dims="time", coords={"time": [0.0, 0.04, 0.1]})
+    gaps = hj.Problem(network, hj.Objective(), target=hj.signals.series(late, "previous"), span=(0, 0.1))
+    assert np.isnan(hj.solve(gaps, method=hj.Euler(0.01)).z).any()
+
+
 def test_initial_state_from_another_run(run):
     problem = random_problem(0, span=(2.0, 3.0))
     later = hj.Problem(
