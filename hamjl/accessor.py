@@ -16,7 +16,7 @@ from hamjl.methods import Euler
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import time_of
+from hamjl.trajectory import fingerprint, time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,10 +46,10 @@ class TrajectoryAccessor:
         """Variables over time, in the order of their own network, whatever the order in which the user has them."""
         ds, labels = self._given, self._labels
         for dim, given in labels.items():
-            if dim not in ds.indexes or sorted(map(str, ds.indexes[dim])) != sorted(given):
+            if sorted(found := _names(ds, dim)) != sorted(given):
                 raise ProblemError(
-                    f"this analysis needs all {len(given)} {dim}s by name, got {ds.sizes.get(dim, 0)}: do it first, "
-                    "then select."
+                    f"this analysis needs all {len(given)} {dim}s by name, got {len(found)} names: do it first, then "
+                    "select."
                 )
             if not np.array_equal(ds.indexes[dim], given):
                 ds = ds.sel({dim: list(given)})
@@ -61,7 +61,24 @@ class TrajectoryAccessor:
             raise ProblemError(f"an analysis is of one trajectory, got the dimension {stray[0]!r}: select along it.")
         if (np.diff(parts.time.values) <= 0).any():
             raise ProblemError("times of a trajectory must increase strictly, got others: sort by time first.")
+        self._check_known(parts.time.values)
         return parts.transpose("time", ...)
+
+    def _check_known(self, times: Floats) -> None:
+        """Refuse samples at which the recipe has no signals: parts of a session put together carry the data of one."""
+        problem = self.recipe.problem
+        if isinstance(problem, SymbolicSystem):
+            signals = list(problem.signals.values())
+        else:
+            signals = [signal for what in ("inputs", "target") for signal, _ in problem.signal_table(what)]
+        low = max((signal.domain[0] for signal in signals), default=-np.inf)
+        high = min((signal.domain[1] for signal in signals), default=np.inf)
+        slack = 1e-9 * np.abs(times).max()
+        if times[0] < low - slack or times[-1] > high + slack:
+            raise ProblemError(
+                f"this analysis needs the data of all samples, got samples from {times[0]:g} to {times[-1]:g} and a "
+                f"recipe with data from {low:g} to {high:g}: analyse the parts of a session one by one."
+            )
 
     @property
     def _labels(self) -> dict[str, tuple[str, ...]]:
@@ -87,6 +104,12 @@ class TrajectoryAccessor:
         return self._unpacked[1]
 
     def _unpack(self, text: Any) -> Recipe:
+        known = self._given.attrs.get("recipe_check")
+        if isinstance(text, str) and known is not None and known != fingerprint(self._given):
+            raise ProblemError(
+                "the recipe's own variables (recipe_…) must be there as hamjl wrote them, got others or none: keep "
+                "them, and change variables of the trajectory by name."
+            )
         try:
             return Recipe.unpack(text, self._given)
         except HamjlError:
@@ -467,11 +490,15 @@ def _over_time(ds: xr.Dataset, name: str) -> xr.DataArray:
     value, time = ds[name], time_of(ds[name])
     if time is None or not value.sizes[time] or value[time].dtype.kind not in "iuf":
         raise ProblemError(
-            f"this analysis needs samples of {name} at times that are numbers, got {dict(value.sizes)}: keep them."
+            f"this analysis needs samples of {name} at times that are numbers, got {_sampling(value, time)}: keep them."
         )
     if time == "time":
         return value
     return value.drop_vars("time", errors="ignore").rename({time: "time"})
+
+
+def _sampling(value: xr.DataArray, time: str | None) -> str:
+    return f"{value.sizes[time]} times of type {value[time].dtype}" if time else f"{dict(value.sizes)}"
 
 
 def _names(ds: xr.Dataset, dim: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -116,12 +117,27 @@ def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
         "engine": engine,
         "versions": _versions(),
         "scaling": SCALING,
+        "recipe_check": fingerprint(recipe.pack()[1]),
     }
 
 
 @lru_cache(maxsize=1)
 def _versions() -> str:
     return json.dumps({name: version(name) for name in PACKAGES})
+
+
+@np.errstate(over="ignore")
+def fingerprint(arrays: xr.Dataset) -> str:
+    """What tells whether the arrays of a recipe are those it was packed with, to single precision.
+
+    They are variables of the trajectory, and change with it in `fillna` or arithmetic.
+    """
+    found = hashlib.sha256()
+    for name in sorted(str(name) for name in arrays.data_vars if str(name).startswith("recipe_")):
+        values = arrays[name].values
+        found.update(f"{name} {values.shape}".encode())
+        found.update((values.astype(np.float32) + 0.0).tobytes() if values.dtype.kind in "biuf" else b"")
+    return found.hexdigest()
 
 
 def progress(result: Result) -> dict[str, Any]:

@@ -253,6 +253,36 @@ def test_damaged_attributes_are_refused_in_a_sentence(run, text):
         run.drop_attrs().hamjl.recipe  # noqa: B018
 
 
+def test_a_recipe_whose_arrays_were_changed_with_the_variables_is_refused():
+    """Gaps of the target that are filled in all of a Dataset would be filled in its problem, too."""
+    run = hj.run(recipes()["data"])
+    for part in (run.fillna(0.0), 2 * run):
+        part = part.assign_attrs(run.attrs)
+        with pytest.raises(hj.ProblemError, match="recipe's own variables"):
+            part.hamjl.cost()
+    xr.testing.assert_allclose(run.astype(np.float32).hamjl.cost(), run.hamjl.cost(), rtol=1e-4)
+    run["z"] = run.z.fillna(0.0)
+    run.hamjl.cost()
+
+
+def test_parts_of_a_session_put_together_are_not_analysed_by_the_data_of_one():
+    def data(*times: float) -> xr.DataArray:
+        return xr.DataArray(np.sin(times), dims="time", coords={"time": list(times)})
+
+    network, first = hj.Network.fully_connected(3), hj.signals.series(data(0.0, 0.5, 1.0), "linear")
+    session = hj.Session(hj.Problem(network, hj.Objective(), target=first, span=(0, 1), seed=1), method=hj.Euler(0.1))
+    parts = [session.advance(1.0)]
+    session.feed(targets=data(1.5, 2.0))
+    parts.append(session.advance(2.0))
+    moving = [part[["x", "w", "p_x", "p_w", "sign", "y", "z"]] for part in parts]
+    both = xr.concat(moving, "time").merge(parts[0][[name for name in parts[0] if name.startswith("recipe_")]])
+    with pytest.raises(hj.ProblemError, match=r"from 0 to 2 and a recipe with data from 0 to 1: analyse the parts"):
+        both.assign_attrs(parts[0].attrs).hamjl.energy_balance()
+    for part in parts:
+        part.hamjl.energy_balance()
+    both.hamjl.tracking_error()
+
+
 def test_analyses_see_what_the_dataset_holds_now(run):
     """xarray keeps one accessor for a Dataset, whose variables may be replaced."""
     changed = run.copy(deep=True)
