@@ -210,4 +210,4 @@ def _points(ax: Axes) -> float:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 10 else f"{name[:9]}…"
+    return name if len(name) <= 16 else f"{name[:15]}…"
