@@ -151,14 +151,10 @@ def show(trajectory: str, output: str | None) -> None:
     """Say what is in the file or store TRAJECTORY."""
     from hamjl.storage import load, write_whole
     from hamjl.store import open_store
-    from hamjl.trajectory import gaps
 
     ds = open_store(trajectory) if Path(trajectory).is_dir() else load(trajectory)
     click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
-    message, found = ds.attrs.get("message", ""), gaps(ds)
-    click.echo(message)
-    if found not in message:  # a store does not keep it
-        click.echo(found)
+    click.echo(ds.attrs.get("message", ""))
     for name, value in ds.data_vars.items():
         if str(name).startswith("recipe_"):
             continue

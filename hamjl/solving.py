@@ -22,7 +22,7 @@ from hamjl.progress import bar as _bar
 from hamjl.progress import open_log
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import assemble, warn_of_gaps
+from hamjl.trajectory import assemble
 
 
 def solve(
@@ -135,7 +135,7 @@ def run(
         if log is not None:
             open_log(log).close()  # refused before there is a store
         create(recipe, store, chunk=chunk, thin=thin, float32=float32)
-        return warn_of_gaps(resume(store, recipe, progress=progress, log=log), stacklevel=3)
+        return resume(store, recipe, progress=progress, log=log)
     if chunk is not None or thin is not None or float32 or log is not None:
         raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)

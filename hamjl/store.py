@@ -124,7 +124,7 @@ def create(
             **{"format": 1, "recipe": digest(text, arrays), "engine": engine.name},
             **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
             **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
-            **{"message": "", "statistics": "{}", "state": None},
+            **{"message": "", "gaps": "", "statistics": "{}", "state": None},
         }
         write_record(part / RECORD, record)
         for file in part.rglob("*"):
@@ -295,6 +295,8 @@ class _Writer:
             if committing is not None:
                 committing.result()
             report.write(run.reached, None, status=status)
+        if self.record["gaps"]:
+            warnings.warn(self.record["gaps"], RunWarning, stacklevel=4)
         if status != "success":
             stopped = f"stopped at t = {result.reached:g}: {result.message}"
             hint = f"; resume {str(self.path)!r} to go on" if status in RESUMABLE else ""
@@ -347,9 +349,11 @@ class _Writer:
                     array[place] = values.get(name, times)[rows]
                     written += self._files(name, place)
             list(self.pool.map(sync, written))  # at once: the disk gathers them
+            gaps = self.record["gaps"] or trajectory.gaps(values, times)
             record = self.record | {
                 **{"length": last, "reached": float(result.reached), "status": result.status},
-                **{"message": result.message, "statistics": json.dumps(result.statistics), "state": state},
+                **{"message": "; ".join(filter(None, (result.message, gaps))), "gaps": gaps},
+                **{"statistics": json.dumps(result.statistics), "state": state},
                 "time": float(times[-1]) if len(times) else self.record["time"],
             }
             write_record(self.path / RECORD, record)

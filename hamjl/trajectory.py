@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -70,34 +70,27 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
     labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
     labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
     attrs = {**attributes(recipe, lowered, engine), **progress(result), "recipe": text}
-    ds = xr.Dataset(variables, labels, attrs).merge(arrays)
-    return warn_of_gaps(ds, stacklevel=5)
+    if found := gaps(values, time):
+        warnings.warn(found, RunWarning, stacklevel=4)
+        attrs["message"] += f"; {found}"
+    return xr.Dataset(variables, labels, attrs).merge(arrays)
 
 
-def gaps(ds: xr.Dataset) -> str:
-    """A sentence on which of loss, energies and controls have no value at some samples, and since when, or nothing."""
-    where: dict[str, list[str]] = {}
+def gaps(values: Mapping[str, Floats], time: Floats) -> str:
+    """A sentence on which of loss, energies and controls have no value at some samples, and since when, or nothing.
+
+    The run itself is as good as its status.
+    """
+    since: dict[float, list[str]] = {}
     for name in ("v", "loss", "lagrangian", "hamiltonian"):
-        time = time_of(ds[name]) if name in ds else None
-        if time is not None:
-            lacking: Any = ~np.isfinite(ds[name])
-            (rows,) = np.nonzero(lacking.any([dim for dim in lacking.dims if dim != time]).values)
+        if name in values:
+            (rows,) = np.nonzero(~np.isfinite(values[name]).reshape(len(time), -1).all(axis=1))
             if len(rows):
-                text = f"{len(rows)} of {ds.sizes[time]} samples, first at t = {ds[time].values[rows[0]]:g}"
-                where.setdefault(text, []).append(name)
-    if not where:
+                since.setdefault(float(time[rows[0]]), []).append(name)
+    if not since:
         return ""
-    found = "; ".join(f"{', '.join(names)} ({text})" for text, names in where.items())
+    found = "; ".join(f"{', '.join(names)} (first at t = {t:g})" for t, names in since.items())
     return f"formulas of the problem have no finite value for {found}: change them, or keep to where they have one"
-
-
-def warn_of_gaps(ds: xr.Dataset, stacklevel: int) -> xr.Dataset:
-    """Warn of `gaps`, and return the trajectory with them in its message. The run itself is as good as its status."""
-    found = gaps(ds)
-    if not found:
-        return ds
-    warnings.warn(found, RunWarning, stacklevel=stacklevel)
-    return ds.assign_attrs(message=f"{ds.attrs['message']}; {found}")
 
 
 def describe(problem: Problem | SymbolicSystem) -> Description:
