@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
@@ -157,8 +158,12 @@ class Network:
     def from_adjacency(
         cls, matrix: ArrayLike, *, outputs: Sequence[str] | int = 1, activation: Any = "tanh", velocity: Any = 1.0
     ) -> Network:
-        """Build from a (neuron, input + neuron) matrix: entry (i, j) non-zero means an arc j -> i, as in w_ij."""
-        present = array(matrix, "adjacency matrix")
+        """Build from a (neuron, input + neuron) matrix: entry (i, j) non-zero means an arc j -> i, as in w_ij.
+
+        Inputs come first and are named u0, u1, …, neurons x0, x1, …; where rows and columns have names, as in a
+        pandas.DataFrame or in what `.hamjl.weights()` gives at one time, these are taken, in any order of columns.
+        """
+        present, rows, columns = array(matrix, "adjacency matrix"), *_axis_names(matrix)
         if present.ndim != 2 or present.shape[0] == 0 or present.shape[1] < present.shape[0]:
             raise ProblemError(
                 "adjacency matrix must have a row per neuron and a column per input and neuron, inputs first, "
@@ -167,8 +172,13 @@ class Network:
         if not np.isfinite(present).all():
             raise ProblemError("adjacency matrix must be finite, got NaN or infinity: use 0 for no arc.")
         n, d = present.shape[0], present.shape[1] - present.shape[0]
-        target, source = np.nonzero(present)
         inputs, neurons = _numbered("u", d), _numbered("x", n)
+        if rows and columns:
+            if not set(rows) <= set(columns):
+                raise ProblemError(f"neurons must have rows and columns of the same names, got rows {rows}: rename.")
+            inputs, neurons = tuple(name for name in columns if name not in rows), rows
+            present = present[:, [columns.index(name) for name in (*inputs, *neurons)]]
+        target, source = np.nonzero(present)
         names = (*inputs, *neurons)
         arcs = [[names[j], neurons[i]] for i, j in zip(target, source, strict=True)]
         graph = {"kind": "arcs", "inputs": list(inputs), "neurons": list(neurons), "arcs": arcs}
@@ -367,6 +377,17 @@ def _check_size(rows: int, columns: int) -> None:
 
 def _numbered(letter: str, n: int) -> tuple[str, ...]:
     return tuple(f"{letter}{k}" for k in range(n))
+
+
+def _axis_names(matrix: Any) -> tuple[tuple[str, ...], ...]:
+    """The names of rows and of columns, where a table has some that are text."""
+    indexes = getattr(matrix, "axes", None)  # of a pandas.DataFrame
+    if isinstance(matrix, xr.DataArray):
+        indexes = [matrix.indexes.get(dim, ()) for dim in matrix.dims]
+    listed = [list(index) for index in indexes or ()]
+    if len(listed) != 2 or not all(index and all(isinstance(name, str) for name in index) for index in listed):
+        return (), ()
+    return _names(listed[0], "rows"), _names(listed[1], "columns")
 
 
 def _as_text(arcs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:

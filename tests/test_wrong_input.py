@@ -4,6 +4,7 @@ import math
 
 import networkx
 import numpy as np
+import pandas
 import pytest
 import xarray as xr
 from conftest import random_problem
@@ -53,6 +54,10 @@ WRONG = {
     "velocities too few": (lambda: hj.Network.fully_connected(3, velocity=[1.0, 2.0]), "per neuron"),
     "adjacency shape": (lambda: hj.Network.from_adjacency(np.ones((3, 2))), "row per neuron"),
     "adjacency NaN": (lambda: hj.Network.from_adjacency(np.full((2, 2), np.nan)), "finite"),
+    "adjacency names": (
+        lambda: hj.Network.from_adjacency(xr.DataArray(np.eye(2), {"i": ["a", "b"], "j": ["a", "c"]}, ("i", "j"))),
+        "same names",
+    ),
     "adjacency text": (lambda: hj.Network.from_adjacency("abc"), "real numbers"),
     "layers": (lambda: hj.Network.layered([3]), "at least inputs and outputs"),
     "layer size": (lambda: hj.Network.layered([3, 0]), "whole number"),
@@ -207,6 +212,16 @@ def test_a_bias_with_parents_or_listed_as_a_neuron_is_a_neuron():
 )
 def test_the_outputs_of_a_graph_are_its_sinks(arcs, outputs):
     assert hj.Network.from_networkx(networkx.DiGraph(arcs)).outputs == outputs
+
+
+def test_an_adjacency_matrix_with_names_keeps_them():
+    table = pandas.DataFrame([[1, 2, 0], [0, 0, 3]], index=["a", "b"], columns=["b", "in", "a"])
+    named = hj.Network.from_adjacency(table, outputs=["b"])
+    assert (named.inputs, named.neurons, named.outputs) == (("in",), ("a", "b"), ("b",))
+    assert sorted(named.arcs) == ["a->b", "b->a", "in->a"]
+    assert hj.Network.from_dict(named.to_dict()) == named
+    weights = hj.solve(simple(), times=2).hamjl.weights().isel(time=-1)
+    assert hj.Network.from_adjacency(weights).arcs == NET.arcs
 
 
 @pytest.mark.parametrize("one", [np.float32(1), np.array(1.0), xr.DataArray(1), xr.DataArray(1, coords={"time": 3})])
