@@ -142,7 +142,7 @@ class Problem:
         later, n = copy(self), len(self.network.neurons)
         cuts = np.cumsum([n, len(self.network.source), n])
         object.__setattr__(later, "initial", dict(zip(STATE, np.split(state, cuts), strict=True)))
-        object.__setattr__(later, "span", (time, max(self.span[1], time)))
+        object.__setattr__(later, "span", (time, self.span[1]))
         return later
 
     @property

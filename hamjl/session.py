@@ -165,10 +165,10 @@ class Session:
         Notes
         -----
         What is over is forgotten: from here on `problem`, and the recipe of each part, begin at the present, with the
-        state that the session has now.
+        state that the session has now; where some signals end there, as soon as these are fed too.
         """
         problem = self.problem.extended(inputs, targets, since=self._time)
-        if self._time > self._start and self._status in ALIVE:
+        if self._start < self._time < problem.span[1] and self._status in ALIVE:
             with suppress(EngineError):  # an older SciPy's LSODA cannot be copied
                 problem = problem.restarted(self._time, self._present().states[0])
         self._recipe = replace(self._recipe, problem=problem)

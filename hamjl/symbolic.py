@@ -202,7 +202,7 @@ class SymbolicSystem:
         later = copy(self)
         for name, values in zip(("initial", "costates"), np.split(state, 2), strict=True):
             object.__setattr__(later, name, dict(zip(self.states, values.tolist(), strict=True)))
-        object.__setattr__(later, "span", (time, max(self.span[1], time)))
+        object.__setattr__(later, "span", (time, self.span[1]))
         return later
 
     @property

@@ -183,6 +183,22 @@ def test_the_recipe_of_a_part_gives_that_part(method):
         np.testing.assert_allclose(again[name].sel(time=part.time, method="nearest"), part[name], rtol=1e-6, atol=1e-8)
 
 
+def test_signals_may_be_fed_one_after_another(tmp_path):
+    u, z = data()
+    session = hj.Session(problem(u[:20], z[:20], "previous"), method=hj.Euler(0.01))
+    session.advance(float(u.time[19]))
+    session.feed(inputs=u[20:])  # the target still ends at the present
+    assert session.state.hamjl.recipe.problem.span[1] == session.time
+    session.checkpoint(tmp_path / "session.json")
+    restored = hj.Session.restore(tmp_path / "session.json")
+    parts = []
+    for one in (session, restored):
+        one.feed(targets={"x0": z[20:]})
+        parts.append(one.advance(8.0, EVERY))
+        assert parts[-1].hamjl.recipe.problem.span == (float(u.time[19]), float(u.time[-1]))
+    xr.testing.assert_identical(parts[0][[*STATES]], parts[1][[*STATES]])
+
+
 def test_a_system_of_formulas_is_fed_too():
     time = np.linspace(0.0, 2.0, 21)
     signal = xr.DataArray(np.sin(time), dims="time", coords={"time": time})
