@@ -84,7 +84,8 @@ def gaps(values: Mapping[str, Floats], time: Floats) -> str:
     since: dict[float, list[str]] = {}
     for name in ("v", "loss", "lagrangian", "hamiltonian"):
         if name in values:
-            (rows,) = np.nonzero(~np.isfinite(values[name]).reshape(len(time), -1).all(axis=1))
+            missing = ~np.isfinite(values[name])
+            (rows,) = np.nonzero(missing.any(axis=tuple(range(1, missing.ndim))))
             if len(rows):
                 since.setdefault(float(time[rows[0]]), []).append(name)
     if not since:

@@ -199,6 +199,14 @@ def test_signals_may_be_fed_one_after_another(tmp_path):
     xr.testing.assert_identical(parts[0][[*STATES]], parts[1][[*STATES]])
 
 
+def test_a_stretch_without_samples_is_a_trajectory_without_samples():
+    session = hj.Session(problem(*data(), "linear"), method=hj.Euler(0.01))
+    session.advance(1.0)
+    part = session.advance(1.0)
+    assert part.sizes["time"] == 0
+    assert part.attrs["status"] == "success"
+
+
 def test_a_system_of_formulas_is_fed_too():
     time = np.linspace(0.0, 2.0, 21)
     signal = xr.DataArray(np.sin(time), dims="time", coords={"time": time})

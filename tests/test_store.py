@@ -123,6 +123,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(engine, kind, tmp_path)
         assert statistics[0]["restarts"] == statistics[1]["restarts"]
 
 
+def test_a_commit_without_new_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "PATIENCE", 0.0)  # commits long before the second sample
+    chosen = {"method": hj.Euler(1e-4), "times": [0.0, 4.0]}
+    found = hj.run(problem(), **chosen, store=tmp_path / "run.zarr")
+    assert_same_values(found, hj.run(problem(), **chosen))
+
+
 @pytest.mark.parametrize("solver", ["Euler", "BDF"])
 def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeypatch):
     """With no patience at all there is a commit after every slice of an engine's work."""
