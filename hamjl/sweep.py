@@ -44,7 +44,7 @@ SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "c": "problem.network.velocity",
 }
 THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
-BATCH = 8  # members for each thread of Julia at a time
+BATCH = 4  # members for each thread of Julia at a time; they are finished together
 
 
 def sweep(
@@ -79,7 +79,7 @@ def sweep(
         Without a client: processes of the embedded engine (one for each processor), or threads of Julia (all); 1 keeps
         to this process. Scripts that use processes need ``if __name__ == "__main__":``.
     store : path, optional
-        A folder that keeps each member as soon as it is done; a sweep that was stopped takes up the rest.
+        A folder that keeps members as soon as they are done; a sweep that was stopped takes up the rest.
     progress : bool
 
     Returns
