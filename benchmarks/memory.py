@@ -28,7 +28,7 @@ def go(steps, **options):
     return hj.run(problem(steps), hj.SignFlip(every_step=True), hj.Euler(step), engine=engine, progress=False,
                   save_every=every * step, **options)
 def options(name):
-    return {} if store == "-" else {"store": store + name, "chunk": 2000, "thin": {"w": 10, "p_w": 10}}
+    return {} if store == "-" else {"store": store + name, "chunk": 4000, "thin": {"w": 10, "p_w": 10}}
 go(10 * every, **options(".first"))  # imports, Julia, compilation
 began = time.perf_counter()
 go(steps, **options(""))
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=["python", "julia"])
     parser.add_argument(
-        "--steps", type=int, default=20_000, help="steps of the embedded engine over T; Julia does 100 times as many"
+        "--steps", type=int, default=40_000, help="steps of the embedded engine over T; Julia does 100 times as many"
     )
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

@@ -170,6 +170,9 @@ class Run(Protocol):
     def result(self) -> Result:
         """The samples since the last `aim`."""
 
+    def present(self, t: float) -> Floats:
+        """The full state (x, w, p_x/φ, p_w/φ) at a time within the step taken last, or at its end."""
+
     def feed(self, lowered: Lowered) -> None:
         """Go on with another field and end of the span: signals that are the same up to the end of the span before."""
 

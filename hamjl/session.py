@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ import xarray as xr
 from hamjl import trajectory
 from hamjl.checks import number, to_path
 from hamjl.engines import running, select
-from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
 from hamjl.laws import BoundaryValue, CostateReversal
 from hamjl.lowered import Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
@@ -169,8 +168,7 @@ class Session:
         """
         problem = self.problem.extended(inputs, targets, since=self._time)
         if self._start < self._time < problem.span[1] and self._status in ALIVE:
-            with suppress(EngineError):  # an older SciPy's LSODA cannot be copied
-                problem = problem.restarted(self._time, self._present().states[0])
+            problem = problem.restarted(self._time, self._run.present(self._time))
         self._recipe = replace(self._recipe, problem=problem)
         self._lowered = replace(self._lowered, field=lower_field(problem), span=(self._start, self._limit))
         self._run.feed(self._lowered)
@@ -179,17 +177,13 @@ class Session:
     def state(self) -> xr.Dataset:
         """The trajectory at the present: x, w, p_x, p_w and all the rest at one time."""
         self._check_alive()
-        return self._label(np.array([self._time]), self._present()).isel(time=0)
-
-    def _present(self) -> Result:
-        """One sample at the present, of a copy: to sample it the integrator may step beyond."""
-        copy, method = self._engine.start(self._lowered, self._run.export()), self._recipe.method
-        now = np.array([self._time])
+        copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
+        method = self._recipe.method
         steps = np.rint((now - self._start) / method.step) if isinstance(method, Euler) else np.zeros(0)
         copy.aim(self._time, now, steps.astype(np.int64))
         while copy.advance(running.SECONDS):
             pass
-        return copy.result()
+        return self._label(now, copy.result()).isel(time=0)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:

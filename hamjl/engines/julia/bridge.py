@@ -72,6 +72,11 @@ class JuliaRun:
         message = STATUS.get(str(status), str(status))
         return Result(states, signs, str(status), message, float(reached), statistics)
 
+    def present(self, t: float) -> Floats:
+        """The full state at a time within the step taken last, or at its end."""
+        with failures():
+            return self._julia.present(self._run, float(t)).to_numpy(copy=True)
+
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals."""
         self._lowered = lowered

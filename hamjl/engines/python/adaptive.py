@@ -99,6 +99,11 @@ class AdaptiveRun:
         statistics: dict[str, int | float | str] = {"solver": self.name, **{name: counts[name] for name in self.counts}}
         return self.recorder.result(self.status, self.reached, statistics)
 
+    def present(self, t: float) -> Floats:
+        """The full state at a time within the step taken last, or at its end."""
+        y = self._at(t) if t < self.reached else self.y
+        return self.dynamics.full(y, self.dynamics.drive(t, self._inside(t)))
+
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals; a stretch that ended where they did may go on."""
         guess = self.dynamics.guess
@@ -221,13 +226,16 @@ class AdaptiveRun:
 
     def _save_due(self) -> None:
         """Save the rows due before the present time; a row at a stop belongs to what follows it."""
-        recorder, solver = self.recorder, self.solver
+        recorder = self.recorder
         while recorder.count < len(recorder.times) and recorder.times[recorder.count] < self.reached:
             when = float(recorder.times[recorder.count])
-            if self._within is None:
-                self._within = solver.dense_output()
-            y = self._within(when) if when != solver.t_old else self.before
-            recorder.add(self.dynamics, y, self.dynamics.drive(when, self._inside(when)), self.s)
+            recorder.add(self.dynamics, self._at(when), self.dynamics.drive(when, self._inside(when)), self.s)
+
+    def _at(self, t: float) -> Floats:
+        """The solver's state within the step taken last."""
+        if self._within is None:
+            self._within = self.solver.dense_output()
+        return self._within(t) if t != self.solver.t_old else self.before
 
     def _flip_within(self, solver: Any) -> float | None:
         """First time in the step just taken at which |state|² leaves the band of the present sign, or None."""

@@ -58,6 +58,10 @@ class EulerRun:
         """The samples since the last `aim`."""
         return self.recorder.result(self.status, self.reached, {"steps": self.k})
 
+    def present(self, t: float) -> Floats:
+        """The full state after the step taken last."""
+        return self.dynamics.full(self.y, self.dynamics.drive(t))
+
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals."""
         guess = self.dynamics.guess

@@ -269,16 +269,27 @@ end
 
 "Save the rows due before `t`; a row at a stop belongs to what follows it."
 function save_before!(run::AdaptiveRun, t)
-    (; recorder, integrator, times, flow, work) = run
+    (; recorder, times, flow, work) = run
     while recorder.count < length(times) && times[recorder.count+1] < t
         when = times[recorder.count+1]
-        when == integrator.tprev ? copyto!(work, run.before) : integrator(work, when)
+        look!(work, run, when)
         if !save!(recorder, flow.system, work, when, flow.s)
             run.status = "diverged"
             return false
         end
     end
     return true
+end
+
+"Write the solver's state at a time within the step taken last."
+look!(out, run::AdaptiveRun, t) = t == run.integrator.tprev ? copyto!(out, run.before) : run.integrator(out, t)
+
+"The full state at a time within the step taken last, or at its end."
+function present(run::AdaptiveRun, t)
+    out = Vector{Float64}(undef, full_dimension(run.flow.system))
+    t < run.reached ? look!(run.work, run, t) : copyto!(run.work, run.y)
+    full!(out, run.flow.system, run.work, t)
+    return out
 end
 
 "Save the rows due at the end, which belong to what would follow."

@@ -103,6 +103,13 @@ function restore!(run::EulerRun, numbers, y, before, guess, bytes)
     return nothing
 end
 
+"The full state after the step taken last."
+function present(run::EulerRun, t)
+    out = Vector{Float64}(undef, full_dimension(run.system))
+    full!(out, run.system, run.y, t)
+    return out
+end
+
 "Go on with other signals, which are the same up to the present, known until `stop`."
 function feed!(run::EulerRun, signals, stop)
     copyto!(tables(run.system), collect(signals))

@@ -203,8 +203,8 @@ looked at again, and the neurons come last.
                 j = origin(style, arcs, k, first(span))
                 w, q = y[ow+k], y[oq+k]
                 bend, _ = regularizer(w)
-                back[j] += w * g
-                arc(k, w, q, speed * q, -sp * (g * v[j] + regularizer_scale * bend) - ρ * q)
+                back[j] = muladd(w, g, back[j])
+                arc(k, w, q, speed * q, muladd(-sp, muladd(g, v[j], regularizer_scale * bend), -ρ * q))
             end
         end
         lo = hi + 1
@@ -215,7 +215,7 @@ looked at again, and the neurons come last.
     end
     @inbounds @simd ivdep for i in 1:n
         x, p = y[i], y[op+i]
-        neuron(i, x, p, s * velocity[i] * (a[i] - x), sp * (velocity[i] * p - back[d+i]) - ρ * p)
+        neuron(i, x, p, s * velocity[i] * (a[i] - x), muladd(sp, muladd(velocity[i], p, -back[d+i]), -ρ * p))
     end
     return nothing
 end
@@ -233,10 +233,10 @@ function euler_step!(y, system::Network, work, t, step, s)
     ow, op, oq = offsets(system)
     lead, speed = system.law.semi_implicit, -s / system.inertia * step
     function arc(k, w, q, _, dq)
-        new = q + step * dq
+        new = muladd(step, dq, q)
         @inbounds y[oq+k] = new
-        @inbounds y[ow+k] = w + speed * ifelse(lead, new, q)
+        @inbounds y[ow+k] = muladd(speed, ifelse(lead, new, q), w)
     end
-    neuron(i, x, p, dx, dp) = @inbounds (y[i] = x + step * dx; y[op+i] = p + step * dp)
+    neuron(i, x, p, dx, dp) = @inbounds (y[i] = muladd(step, dx, x); y[op+i] = muladd(step, dp, p))
     return walk!(arc, neuron, system, y, t, s)
 end

@@ -45,6 +45,7 @@ function workload()
                 end
                 restore!(begun(), export_state(run)...)
                 progress(run)
+                present(run, 1.0)
             end
         end
     end
