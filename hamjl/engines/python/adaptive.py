@@ -102,7 +102,7 @@ class AdaptiveRun:
     def present(self, t: float) -> Floats:
         """The full state at a time within the step taken last, or at its end."""
         y = self._at(t) if t < self.reached else self.y
-        return self.dynamics.full(y, self.dynamics.drive(t, self._inside(t)))
+        return self.dynamics.full(y, self.dynamics.drive(t, self._inside(t))).copy()
 
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals; a stretch that ended where they did may go on."""

@@ -60,7 +60,7 @@ class EulerRun:
 
     def present(self, t: float) -> Floats:
         """The full state after the step taken last."""
-        return self.dynamics.full(self.y, self.dynamics.drive(t))
+        return self.dynamics.full(self.y, self.dynamics.drive(t)).copy()
 
     def feed(self, lowered: Lowered) -> None:
         """Go on with other signals."""
