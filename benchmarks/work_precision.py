@@ -313,7 +313,8 @@ def summary(results: dict[float, dict[str, tuple[float, bool]]]) -> None:
         for found in results.values():
             best = min(seconds for other, (seconds, _) in found.items() if other.startswith("julia"))
             seconds, given_up = found[name]
-            cells.append(f"{'>' if given_up else ''}{seconds:.4f} ({seconds / best:.3g}x)")
+            cell = f"{'>' if given_up else ''}{seconds:.4f} ({seconds / best:.3g}x)"
+            cells.append(cell if seconds < np.inf else "not reached")
         print(f"{name:>16} " + " ".join(f"{cell:>18}" for cell in cells))
 
 

@@ -163,6 +163,8 @@ class Network:
         Inputs come first and are named u0, u1, …, neurons x0, x1, …; where rows and columns have names, as in a
         pandas.DataFrame or in what `.hamjl.weights()` gives at one time, these are taken, in any order of columns.
         """
+        if isinstance(matrix, xr.DataArray) and set(matrix.dims) == {"target", "source"}:
+            matrix = matrix.transpose("target", "source")
         present, rows, columns = array(matrix, "adjacency matrix"), *_axis_names(matrix)
         if present.ndim != 2 or present.shape[0] == 0 or present.shape[1] < present.shape[0]:
             raise ProblemError(
@@ -380,12 +382,12 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
 
 
 def _axis_names(matrix: Any) -> tuple[tuple[str, ...], ...]:
-    """The names of rows and of columns, where a table has some that are text."""
+    """The names of rows and of columns, where a table has some; counting from 0 is no name."""
     indexes = getattr(matrix, "axes", None)  # of a pandas.DataFrame
     if isinstance(matrix, xr.DataArray):
         indexes = [matrix.indexes.get(dim, ()) for dim in matrix.dims]
     listed = [list(index) for index in indexes or ()]
-    if len(listed) != 2 or not all(index and all(isinstance(name, str) for name in index) for index in listed):
+    if len(listed) != 2 or not all(listed) or all(index == list(range(len(index))) for index in listed):
         return (), ()
     return _names(listed[0], "rows"), _names(listed[1], "columns")
 
@@ -460,8 +462,9 @@ def _is_whole(value: Any) -> TypeGuard[int]:
 
 def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:
     if isinstance(value, Mapping):
+        value = {str(name) if _is_whole(name) else name: one for name, one in value.items()}
         for name in value:
-            choice(name, neurons, f"A neuron given a {what}")
+            choice(name, neurons, f"A neuron given its {what}")
         return [value.get(name, default) for name in neurons]
     if isinstance(value, list | tuple | np.ndarray) and not (isinstance(value, np.ndarray) and value.ndim == 0):
         if len(value) != len(neurons):

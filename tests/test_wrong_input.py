@@ -222,6 +222,10 @@ def test_an_adjacency_matrix_with_names_keeps_them():
     assert hj.Network.from_dict(named.to_dict()) == named
     weights = hj.solve(simple(), times=2).hamjl.weights().isel(time=-1)
     assert hj.Network.from_adjacency(weights).arcs == NET.arcs
+    assert hj.Network.from_adjacency(weights.transpose("source", "target")).arcs == NET.arcs
+    numbered = pandas.DataFrame([[0, 1], [0, 0]], index=[5, 6], columns=[6, 5])
+    assert hj.Network.from_adjacency(numbered, velocity={6: 2.0}).arcs == ("5->5",)
+    assert hj.Network.from_adjacency(pandas.DataFrame([[0, 1], [0, 0]])).arcs == ("x1->x0",)
 
 
 @pytest.mark.parametrize("one", [np.float32(1), np.array(1.0), xr.DataArray(1), xr.DataArray(1, coords={"time": 3})])

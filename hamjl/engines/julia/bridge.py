@@ -45,7 +45,8 @@ class JuliaRun:
     def aim(self, until: float, times: Floats, save: Integers) -> None:
         """Set the next goal."""
         rows = self._make_rows(times, save)
-        self._julia.aim_b(self._run, float(until), floats(times), _integers(save), *_addresses(rows))
+        with failures():
+            self._julia.aim_b(self._run, float(until), floats(times), _integers(save), *_addresses(rows))
         self._rows = rows
 
     def _make_rows(self, times: Floats, save: Integers) -> tuple[Floats, Floats]:
