@@ -303,3 +303,43 @@ def test_starting_julia_leaves_the_environment_as_it_was(julia):
     solve(random_problem(0), CostateReversal(), Euler(0.1), engine=julia)
     for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
         assert os.environ.get(name) == SET_UP.get(name)
+
+
+@pytest.mark.julia
+def test_python_goes_on_beside_julia_as_long_as_one_thread_uses_it(julia, monkeypatch):
+    """A thread that counts gets on while Julia integrates; once another one has used Julia too, they take turns."""
+    from hamjl.engines.julia import bridge
+
+    problem = Problem(Network.fully_connected(5), Objective(), target=0.1, span=(0, 1000))
+    solve(problem, method=Euler(1.0), times=2, engine=julia)
+    monkeypatch.setattr(bridge, "_visitors", {threading.get_ident()})
+    run = bridge.start(lower(problem, CostateReversal(), Euler(1e-7), 2))
+
+    def counted_beside() -> int:
+        seen, over = [0], threading.Event()
+
+        def count() -> None:
+            while not over.is_set():
+                seen[0] += 1
+
+        counter = threading.Thread(target=count)
+        counter.start()
+        before = seen[0]
+        run.advance(0.5)
+        between = seen[0] - before
+        over.set()
+        counter.join()
+        return between
+
+    free = counted_beside()
+    results: list[xr.Dataset] = []
+
+    def visit() -> None:
+        results.append(solve(problem, method=Euler(1.0), times=2, engine=julia))
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    visitor.join()
+    assert len(results) == 1
+    assert len(bridge._visitors) == 2
+    assert counted_beside() < free / 10

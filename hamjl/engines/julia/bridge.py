@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -59,8 +61,9 @@ class JuliaRun:
 
     def advance(self, seconds: float) -> bool:
         """Integrate for about so many seconds; return whether there is more to do. Other threads of Python go on."""
-        with failures():
-            return bool(self._julia.advance_b._jl_call_nogil(self._run, float(seconds)))
+        with failures(), _alone() as alone:
+            advance = self._julia.advance_b
+            return bool((advance._jl_call_nogil if alone else advance)(self._run, float(seconds)))
 
     def result(self) -> Result:
         """The samples since the last `aim`."""
@@ -114,9 +117,36 @@ def integrate_all(records: Sequence[Lowered]) -> list[Result]:
     return [run.result() for run in runs]
 
 
+# Two threads must never be in Julia at once: with the signals left to Python, its collector cannot stop the other one.
+# Python's lock sees to that; it is let go of in `JuliaRun.advance`, as long as only one thread has ever come here.
+_visitors: set[int] = set()
+_door = threading.Lock()
+
+
+def _enter() -> None:
+    """Wait until no other thread is in Julia without Python's lock; from then on none will be."""
+    if threading.get_ident() not in _visitors:
+        with _door:
+            _visitors.add(threading.get_ident())
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Whether only this thread uses Julia: then nobody comes in before the end, nor frees what is Julia's elsewhere."""
+    with _door:
+        alone, collecting = len(_visitors) == 1, gc.isenabled()
+        gc.disable()
+        try:
+            yield alone
+        finally:
+            if collecting:
+                gc.enable()
+
+
 @contextmanager
 def failures() -> Iterator[None]:
     """Turn a Julia exception, which no user can do anything about, into one sentence."""
+    _enter()
     try:
         yield
     except HamjlError:
@@ -125,9 +155,14 @@ def failures() -> Iterator[None]:
         raise EngineError(f"the Julia engine failed ({_reason(error)}): use engine='python' and report this.") from None
 
 
-@lru_cache(maxsize=1)
 def module() -> Any:
     """The Julia module HamJL, started once per process."""
+    _enter()
+    return _module()
+
+
+@lru_cache(maxsize=1)
+def _module() -> Any:
     lack, found = missing(), configured()
     if lack is not None or found is None:
         raise EngineError(f"engine 'julia' must be set up once, but {lack}: {remedy()}, or use engine='python'.")
