@@ -211,27 +211,19 @@ class Session:
     @classmethod
     def restore(cls, checkpoint: Mapping[str, Any] | str | Path) -> Self:
         """The session as it was at a checkpoint, given as `checkpoint` returned it or as its file."""
-        record = checkpoint
-        if not isinstance(record, Mapping):
-            try:
-                record = read_record(to_path(record, "the checkpoint"))
-            except ProblemError:
-                raise
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                raise ProblemError(
-                    f"the checkpoint must be a file of hamjl's, got {shown(str(checkpoint))} ({reason(error)})."
-                ) from None
-        names = {"recipe", "arrays", "engine", "start", "time", "sampled", "status", "state"}
-        if not isinstance(record, Mapping) or not names <= set(record) or not isinstance(record["state"], Mapping):
-            raise ProblemError("a checkpoint must be what Session.checkpoint returned, got another table.")
-        session = cls.__new__(cls)
+        table = isinstance(checkpoint, Mapping)
         try:
+            record: Any = checkpoint if table else read_record(to_path(checkpoint, "the checkpoint"))
+            if not isinstance(record["state"], Mapping):
+                raise TypeError("it has no state")
             recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))
+            session = cls.__new__(cls)
             session._begin(recipe, record["start"], record)
         except HamjlError:
             raise
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+            given = "another table" if table else shown(str(checkpoint))
             raise ProblemError(
-                f"a checkpoint must be what Session.checkpoint returned, got one that was changed ({reason(error)})."
+                f"a checkpoint must be what Session.checkpoint returned or wrote, got {given} ({reason(error)})."
             ) from None
         return session

@@ -99,7 +99,7 @@ def create(
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         part.chmod(0o755)
         group = zarr.open_group(part, mode="w", zarr_format=3)
-        group.attrs.update({**trajectory.attributes(recipe, lowered, engine.name), "recipe": text})
+        group.attrs.update({**trajectory.attributes(recipe, lowered, engine.name, arrays), "recipe": text})
         labels = trajectory.coordinates(recipe.problem)
         sizes = {dim: len(given) for dim, given in labels.values()}
         for name, (dim, given) in labels.items():

@@ -69,7 +69,7 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
     text, arrays = recipe.pack()
     labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
     labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
-    attrs = {**attributes(recipe, lowered, engine), **progress(result), "recipe": text}
+    attrs = {**attributes(recipe, lowered, engine, arrays), **progress(result), "recipe": text}
     if found := gaps(values, time):
         warnings.warn(found, RunWarning, stacklevel=4)
         attrs["message"] += f"; {found}"
@@ -102,8 +102,8 @@ def describe(problem: Problem | SymbolicSystem) -> Description:
     return {name: part for name, part in NETWORK.items() if name != "u" or problem.network.inputs}
 
 
-def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
-    """What is the same for all parts of a trajectory."""
+def attributes(recipe: Recipe, lowered: Lowered, engine: str, arrays: xr.Dataset) -> dict[str, Any]:
+    """What is the same for all parts of a trajectory; `arrays` are those of the packed recipe."""
     return {
         "title": "hamjl trajectory",
         "law": recipe.law.to_dict()["name"],
@@ -111,7 +111,7 @@ def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
         "engine": engine,
         "versions": _versions(),
         "scaling": SCALING,
-        "recipe_check": fingerprint(recipe.pack()[1]),
+        "recipe_check": fingerprint(arrays),
     }
 
 
