@@ -21,6 +21,7 @@ from hamjl.store import open_store as open
 from hamjl.store import resume
 from hamjl.sweep import sweep
 from hamjl.symbolic import SymbolicSystem
+from hamjl.trajectory import join
 
 __version__ = _version("hamjl")
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "TrajectoryAccessor",
     "adjoint",
     "compare",
+    "join",
     "open",
     "resume",
     "riccati",

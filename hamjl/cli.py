@@ -156,8 +156,6 @@ def show(trajectory: str, output: str | None) -> None:
     click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
     click.echo(ds.attrs.get("message", ""))
     for name, value in ds.data_vars.items():
-        if str(name).startswith("recipe_"):
-            continue
         click.echo(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
     if output is not None:
         _draw(output, lambda: _overview(ds), write_whole)
@@ -192,7 +190,7 @@ def setup_julia(julia: str | None, project: str | None) -> None:
 
 
 def _summary(ds: Any) -> str:
-    sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items() if not str(name).startswith("recipe_"))
+    sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items())
     words = [f"{ds.attrs['law']} by {ds.attrs['method']} on {ds.attrs['engine']}", ds.attrs["status"], sizes]
     with suppress(errors.ProblemError):  # no y or z, or too few samples
         error = ds.hamjl.tracking_error()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.functions import activation as check_activation
+from hamjl.plain import Plain
 
 if TYPE_CHECKING:
     import networkx
@@ -25,7 +25,7 @@ MAX_PAIRS = 10**9  # of vertices, in the constructors that look at all of them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Network:
+class Network(Plain):
     """An immutable digraph of inputs and neurons.
 
     Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, (7), with j over its parents. Make one with
@@ -303,24 +303,13 @@ class Network:
             f"outputs={list(self.outputs)!r:.60})"
         )
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Network):
-            return NotImplemented
-        same = (self.inputs, self.neurons, self.outputs, self.activation) == (
-            other.inputs,
-            other.neurons,
-            other.outputs,
-            other.activation,
-        )
-        pairs = ((self.source, other.source), (self.target, other.target), (self.velocity, other.velocity))
-        return same and all(np.array_equal(a, b) for a, b in pairs)
-
-    __hash__ = None  # type: ignore[assignment]
-
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`."""
-        spec = deepcopy(self._graph)
+    def _identity(self) -> Any:
+        arrays = {name: getattr(self, name) for name in ("source", "target", "velocity")}
+        return arrays | {name: getattr(self, name) for name in ("inputs", "neurons", "outputs", "activation")}
+
+    def _tree(self) -> dict[str, Any]:
+        spec = dict(self._graph)
         if spec["kind"] != "layered":
             spec["outputs"] = list(self.outputs)
         spec["activation"] = _compact(self.activation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -20,6 +19,7 @@ from hamjl.errors import ProblemError, shown
 from hamjl.lowered import BOUND
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
+from hamjl.plain import Plain
 from hamjl.signals import Signal
 
 LONGEST = 1e100  # beyond it differences of times overflow
@@ -30,7 +30,7 @@ Assigned = Signal | dict[str, Signal]
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Problem:
+class Problem(Plain):
     """What is to be learnt, over which time, from where.
 
     Parameters
@@ -129,21 +129,18 @@ class Problem:
 
     def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> Problem:
         """The problem whose sampled signals go on with more data; see `hamjl.Session.feed`."""
-        later = copy(self)
-        for what, more in (("inputs", inputs), ("target", target)):
-            object.__setattr__(later, what, _extended(getattr(self, what), more, what, since))
+        given = {"inputs": inputs, "target": target}
+        later = self._with(**{k: _extended(getattr(self, k), more, k, since) for k, more in given.items()})
         pairs = later.signal_table("inputs") + later.signal_table("target")
-        object.__setattr__(later, "span", common_span(self.span, [signal for signal, _ in pairs]))
+        later = later._with(span=common_span(self.span, [signal for signal, _ in pairs]))
         later._check_signals()
         return later
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> Problem:
         """The problem from a later time on, where its `initial_vector` is `state`."""
-        later, n = copy(self), len(self.network.neurons)
-        cuts = np.cumsum([n, len(self.network.source), n])
-        object.__setattr__(later, "initial", dict(zip(STATE, np.split(state, cuts), strict=True)))
-        object.__setattr__(later, "span", (time, self.span[1]))
-        return later
+        n, arcs = len(self.network.neurons), len(self.network.source)
+        parts = [_frozen(part) for part in np.split(state, np.cumsum([n, arcs, n]))]
+        return self._with(initial=dict(zip(STATE, parts, strict=True)), span=(time, self.span[1]))
 
     @property
     def known_until(self) -> float:
@@ -155,9 +152,7 @@ class Problem:
         return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
 
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`: tables, text and numbers, with arrays and DataArrays as leaves."""
-
+    def _tree(self) -> dict[str, Any]:
         def plain(given: Assigned) -> dict[str, Any]:
             return given.spec if isinstance(given, Signal) else {name: signal.spec for name, signal in given.items()}
 
@@ -170,6 +165,9 @@ class Problem:
             "target": plain(self.target),
             "initial": dict(self.initial),
         }
+
+    def _identity(self) -> Any:
+        return self._tree() | {"network": self.network._identity()}
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> Problem:
@@ -254,7 +252,7 @@ class Problem:
             choice(value, _DRAWS, "initial")
             return {"x": _DRAWS[value], "w": _DRAWS[value]}
         if isinstance(value, xr.Dataset):
-            return {name: self._state_of(value, name) for name in STATE}
+            return {name: _frozen(self._state_of(value, name)) for name in STATE}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
@@ -312,7 +310,14 @@ def _plain(value: Any, what: str) -> Any:
     if isinstance(value, Mapping):
         return {str(key): finite(pair, what).tolist() for key, pair in value.items()}
     values = finite(value, what)
-    return values.item() if values.ndim == 0 else values
+    return values.item() if values.ndim == 0 else _frozen(values)
+
+
+def _frozen(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A copy that cannot be changed."""
+    kept = values.copy()
+    kept.setflags(write=False)
+    return kept
 
 
 def covered(signal: Signal, span: tuple[float, float], what: str, label: str, *, gaps: bool) -> None:

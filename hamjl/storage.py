@@ -129,7 +129,7 @@ def save(trajectory: xr.Dataset, path: str | Path) -> Path:
 def load(path: str | Path) -> xr.Dataset:
     """Read a trajectory from a NetCDF file into memory."""
     trajectory = read_netcdf(path)
-    missing = [name for name in ATTRIBUTES if name not in trajectory.attrs]
+    missing = [name for name in ATTRIBUTES if name not in {*trajectory.attrs, *trajectory.coords}]
     if missing or "time" not in trajectory.dims:
         lacks = ", ".join(missing) or "dimension time"
         raise ProblemError(f"the file must hold a trajectory, got {shown(str(path))} without {lacks}: is it hamjl's?")

@@ -31,15 +31,16 @@ from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, show
 from hamjl.laws import BoundaryValue
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
+from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
-from hamjl.recipe import Recipe, digest
-from hamjl.storage import read_netcdf, read_record, reason, sync, write_record
+from hamjl.recipe import Recipe
+from hamjl.storage import read_record, reason, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost
 PATIENCE = 30.0  # seconds between commits at most, full chunk or not
 RESUMABLE = ("running", "interrupted")
-RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.nc", "run/lock"
+RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.json", "run/lock"
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,12 @@ def create(
     engine = select(recipe.engine, lowered.method.name)
     variables = trajectory.describe(recipe.problem)
     layout = _layout(chunk, thin, float32, variables, len(lowered.initial), size)
-    text, arrays = recipe.pack()
     part = None
     try:
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         part.chmod(0o755)
         group = zarr.open_group(part, mode="w", zarr_format=3)
-        group.attrs.update({**trajectory.attributes(recipe, lowered, engine.name, arrays), "recipe": text})
+        group.attrs.update(trajectory.attributes(recipe, lowered, engine.name))
         labels = trajectory.coordinates(recipe.problem)
         sizes = {dim: len(given) for dim, given in labels.values()}
         for name, (dim, given) in labels.items():
@@ -119,9 +119,9 @@ def create(
                 attributes={"long_name": long_name, "units": units}, fill_value=math.nan,
             )  # fmt: skip
         group.create_group("run")
-        arrays.assign_attrs(recipe=text).to_netcdf(part / RECIPE)
+        (part / RECIPE).write_text(recipe.packed, encoding="utf-8")
         record = {
-            **{"format": 1, "recipe": digest(text, arrays), "engine": engine.name},
+            **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name},
             **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
             **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
             **{"message": "", "gaps": "", "statistics": "{}", "state": None},
@@ -172,11 +172,10 @@ def resume(
         raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: a store knows its own, give none.")
     record = _record(path)
     with _reading(path):
-        stored = read_netcdf(path / RECIPE)
-        own = Recipe.unpack(stored.attrs["recipe"], stored)
-    if digest(stored.attrs["recipe"], stored) != record["recipe"]:
+        own = Recipe.unpack(text := (path / RECIPE).read_text(encoding="utf-8"))
+    if digest(text) != record["recipe"]:
         raise ProblemError(f"a store's recipe must be the one it was begun with, got another in {shown(str(path))}.")
-    if recipe is not None and digest(*recipe.pack()) != record["recipe"]:
+    if recipe is not None and digest(recipe.packed) != record["recipe"]:
         raise ProblemError(
             f"a store goes on with the recipe that began it, got another than that of {shown(str(path))}: name a new "
             "store."
@@ -202,8 +201,7 @@ def open_store(path: str | Path) -> xr.Dataset:
     record = _record(path)  # first: all that it names is there
     with _reading(path):
         group = zarr.open_group(path, mode="r")
-        stored = read_netcdf(path / RECIPE)
-        recipe = Recipe.unpack(stored.attrs["recipe"], stored)
+        recipe = Recipe.unpack(text := (path / RECIPE).read_text(encoding="utf-8"))
         variables = trajectory.describe(recipe.problem)
         layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
         fields = {name: _lazy(group[name], path / name, record["length"]) for name in (*layout.grids, *variables)}
@@ -218,7 +216,7 @@ def open_store(path: str | Path) -> xr.Dataset:
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
         ds = xr.Dataset({name: fields[name] for name in variables}, labels, attrs)
-        return ds.assign_coords(times).merge(stored)
+        return ds.assign_coords({**times, "recipe": trajectory.carried(text)})
 
 
 def _lazy(array: Any, folder: Path, length: int) -> xr.Variable:
@@ -403,7 +401,7 @@ def _record(path: Path) -> dict[str, Any]:
     """The commit record, whole."""
     try:
         record = read_record(path / RECORD)
-        if record["format"] != 1:
+        if record["format"] != 2:
             raise ValueError("of another version")
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +17,13 @@ from hamjl import functions, signals
 from hamjl.checks import choice, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
+from hamjl.plain import Plain
 from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
 from hamjl.signals import Signal, extended
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class SymbolicSystem:
+class SymbolicSystem(Plain):
     """Minimise ``∫ cost(x, v, t) φ dt`` subject to ``x' = f(x, v, t)``, from x(0); costates p start from `costates`.
 
     The control v is eliminated: it minimises ``cost + p·f``, which must be quadratic in v with a constant, positive
@@ -187,23 +187,18 @@ class SymbolicSystem:
         """The system whose sampled signals go on with more data; see `hamjl.Session.feed`."""
         if target is not None:
             raise ProblemError("a system has no targets but signals: give them as inputs.")
-        later = copy(self)
         held = dict(self.signals)
         for name, more in mapping({} if inputs is None else inputs, "inputs").items():
             held[choice(name, self.signals, "A name of inputs")] = extended(held[name], more, since)
-        object.__setattr__(later, "signals", held)
-        object.__setattr__(later, "span", common_span(self.span, list(held.values())))
+        later = self._with(signals=held, span=common_span(self.span, list(held.values())))
         for name, signal in held.items():
             covered(signal, later.span, "signals", name, gaps=False)
         return later
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> SymbolicSystem:
         """The system from a later time on, where its `initial_vector` is `state`."""
-        later = copy(self)
-        for name, values in zip(("initial", "costates"), np.split(state, 2), strict=True):
-            object.__setattr__(later, name, dict(zip(self.states, values.tolist(), strict=True)))
-        object.__setattr__(later, "span", (time, self.span[1]))
-        return later
+        initial, costates = (dict(zip(self.states, part.tolist(), strict=True)) for part in np.split(state, 2))
+        return self._with(initial=initial, costates=costates, span=(time, self.span[1]))
 
     @property
     def known_until(self) -> float:
@@ -214,8 +209,7 @@ class SymbolicSystem:
         return f"SymbolicSystem({self.states}, cost={self.cost!r}, span={self.span})"
 
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`."""
+    def _tree(self) -> dict[str, Any]:
         names = ("cost", "initial", "costates", "parameters", "dissipation")
         return {
             "states": self.states,

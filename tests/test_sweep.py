@@ -44,15 +44,21 @@ def test_members_are_the_runs_they_stand_for():
                     np.testing.assert_array_equal(member[name], alone[name], err_msg=str(name))
 
 
-def test_what_needs_no_recipe_is_there_for_a_sweep_and_its_members():
+def test_analyses_of_a_sweep_and_its_members():
     swept = hj.sweep(problem(), {"q": [1.0, 30.0]}, method=hj.Euler(0.01), times=EVERY, workers=1)
     alone = hj.run(problem(30.0), method=hj.Euler(0.01), times=EVERY)
     for one in (swept.hamjl.tracking_error().isel(q=1), swept.isel(q=1).hamjl.tracking_error()):
         np.testing.assert_array_equal(one, alone.hamjl.tracking_error())
     for one in (swept.hamjl.weights().isel(q=1), swept.isel(q=1).hamjl.weights()):
         np.testing.assert_array_equal(one, alone.hamjl.weights())
-    with pytest.raises(hj.ProblemError, match=r"recipe in attrs, got .* members of a sweep .* by itself\.$"):
-        swept.isel(q=1).hamjl.cost()
+    for analysis in ("cost", "energy_balance", "alignment"):
+        expected = getattr(alone.hamjl, analysis)()
+        got = getattr(swept.isel(q=1).hamjl, analysis)()
+        for name in expected if isinstance(expected, xr.Dataset) else [...]:
+            np.testing.assert_array_equal(got[name], expected[name])
+    assert swept.isel(q=1).hamjl.recipe == alone.hamjl.recipe
+    with pytest.raises(hj.ProblemError, match="Dataset of 2 runs: select one"):
+        swept.hamjl.cost()
 
 
 def test_a_function_of_the_parameters_and_paths_into_the_recipe():
