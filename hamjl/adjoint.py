@@ -101,8 +101,7 @@ def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
     field, part = lower_field(problem), run[list(names)].isel(time=slice(alive))
     given = control_values(problem, to_control(part, "control"), "control")
     span = (float(times[0]), float(times[alive - 1]))
-    nodes = [times[:alive], *_stops(field), _layers(field, span)]
-    mesh = Mesh.over(span, ROWS - 1, np.concatenate(nodes))
+    mesh = Mesh.over(span, ROWS - 1, np.concatenate([times[:alive], *_stops(field)]))
     first = [part[name].values[0] for name in names if name != "v"]
     _, costs = _forward(field, mesh, given, np.concatenate(first))
     reached = mesh.nodes[: len(costs)]
@@ -113,19 +112,6 @@ def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
 def _stops(field: NetworkField | SymbolicField) -> list[Floats]:
     """Breakpoints of the signals."""
     return [table.stops for table in full_dynamics_of(field, LawCode()).signals()]
-
-
-def _layers(field: NetworkField | SymbolicField, span: tuple[float, float]) -> Floats:
-    """Nodes close enough to resolve how fast neurons come to rest, at the start and where an input jumps.
-
-    Gauss's method would go round the point of rest for ever, instead of to it.
-    """
-    if isinstance(field, SymbolicField):
-        return np.zeros(0)
-    steps = 0.2 / field.velocity.max() * 1.3 ** np.arange(200)
-    offsets = np.cumsum(steps[steps < (span[1] - span[0]) / ROWS])
-    jumps = np.concatenate([np.array(span[:1]), *(table.stops for table, _ in field.input_signals)])
-    return np.unique((jumps[:, None] + offsets).ravel())
 
 
 def _segment(
