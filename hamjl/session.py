@@ -15,6 +15,7 @@ from hamjl import trajectory
 from hamjl.checks import number, to_path
 from hamjl.engines import running, select
 from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
+from hamjl.foreign import reason
 from hamjl.laws import BoundaryValue, CostateReversal
 from hamjl.lowered import Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
@@ -23,7 +24,7 @@ from hamjl.problem import LONGEST, check_dissipation
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
 from hamjl.sampling import sampling
-from hamjl.storage import check_writable, read_record, reason, write_record
+from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
 ALIVE = ("running", "success")

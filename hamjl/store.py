@@ -28,12 +28,13 @@ from hamjl import trajectory
 from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.foreign import read_netcdf, reason
 from hamjl.laws import BoundaryValue
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
 from hamjl.progress import reporting, stoppable
 from hamjl.recipe import Recipe, digest
-from hamjl.storage import read_netcdf, read_record, reason, sync, write_record
+from hamjl.storage import read_record, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from inspect import signature
 from multiprocessing import get_context
 from operator import getitem
@@ -28,11 +28,12 @@ import xarray as xr
 from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.foreign import read_netcdf
 from hamjl.lowered import Result
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.solving import run
-from hamjl.storage import read_netcdf, read_record, write_record, write_whole
+from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, coordinates, describe
 
@@ -116,7 +117,7 @@ def sweep(
         for k, member in _computed(waiting, recipes, client, workers):
             members[k] = member
             if folder is not None:
-                write_whole(_file(folder, k), member.to_netcdf)
+                write_whole(_file(folder, k), partial(write_netcdf, member))
             tick(1)
     return _assembled(values, [members[k] for k in range(len(made))])
 
