@@ -21,6 +21,7 @@ import xarray as xr
 from hamjl.checks import to_path
 from hamjl.errors import HamjlError, ProblemError, shown
 from hamjl.foreign import NETCDF, read_netcdf, read_text, reason
+from hamjl.schema import Schema, check
 
 PART = ".hamjl-"  # how the names of unfinished parts begin
 STALE = 60.0  # seconds after which a part that nobody holds has been left behind
@@ -123,14 +124,18 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     sync(path.parent)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a record; OSError or ValueError where there is none, or it is not as it was written."""
+def read_record(path: Path, schema: Schema) -> dict[str, Any]:
+    """Read a record; OSError or ValueError where there is none, it is not as it was written, or of another schema."""
     text = read_text(path)
-    table = json.loads(text)
-    if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
-        raise ValueError("it is damaged")
-    record: dict[str, Any] = json.loads(text, object_hook=_decode)
+    try:
+        table = json.loads(text)
+        if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
+            raise ValueError("it is damaged")
+        record: dict[str, Any] = json.loads(text, object_hook=_decode)
+    except (KeyError, TypeError, RecursionError):
+        raise ValueError("it is damaged") from None
     del record[CHECK]
+    check(record, schema)
     return record
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hamjl import schema
 from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
@@ -45,6 +46,7 @@ SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "c": "problem.network.velocity",
 }
 THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
+SWEEP = {"format": schema.one_of(1), "sweep": schema.text, "over": schema.table(schema.whole(1))}  # its record
 BATCH = 4  # members for each thread of Julia at a time; they are finished together
 
 
@@ -404,7 +406,7 @@ def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[
     try:
         path.mkdir(exist_ok=True)
         if (path / "sweep.json").exists():
-            if read_record(path / "sweep.json") != record:
+            if read_record(path / "sweep.json", SWEEP) != record:
                 raise ProblemError(f"a store goes on with the sweep that began it, got another in {shown(str(path))}.")
         elif any(path.iterdir()):
             raise ProblemError(f"the store of a sweep must be its own folder, got {shown(str(path))}: name a new one.")
