@@ -252,7 +252,7 @@ def _read(path: Path, time: str = "time", time_unit: str | None = None, **where:
         if not dated or (elapsed := _elapsed(found.time)) is None:
             first = shown(str(found.time.values[0]))[1:-1]
             raise ProblemError(
-                f"time_unit is for dates as in 2000-01-31, got {first} in {path.name}: leave it out or write such dates."
+                f"time_unit is for dates as in 2000-01-31, got {first} in {path.name}: leave it out, or write them."
             )
         found = found.assign_coords(time=elapsed / unit)
     elif dated:

@@ -171,8 +171,27 @@ def _decode(table: dict[str, Any]) -> Any:
 
 
 def save(trajectory: xr.Dataset, path: str | Path) -> Path:
-    """Write a trajectory to a NetCDF file."""
-    return write_whole(path, lambda part: write_netcdf(trajectory, part))
+    """Write a trajectory to a NetCDF file; where that fails, e.g. on a full disk, to another folder, and say where."""
+    try:
+        return write_whole(path, lambda part: write_netcdf(trajectory, part))
+    except ProblemError as error:
+        if (kept := _set_aside(trajectory, Path(path))) is None:
+            raise
+        raise ProblemError(f"{str(error).removesuffix('.')}: the result is kept in {shown(str(kept))}.") from None
+
+
+def _set_aside(trajectory: xr.Dataset, path: Path) -> Path | None:
+    """Where there was room for a trajectory, if anywhere."""
+    for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
+        with suppress(OSError, RuntimeError):
+            kept = Path(tempfile.mkdtemp(dir=folder, prefix="hamjl-")) / f"{path.stem}.nc"
+            try:
+                write_netcdf(trajectory, kept)
+            except BaseException:
+                shutil.rmtree(kept.parent, ignore_errors=True)
+                raise
+            return kept
+    return None
 
 
 def load(path: str | Path) -> xr.Dataset:

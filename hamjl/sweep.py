@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
@@ -17,7 +18,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial, reduce
 from inspect import signature
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -348,9 +349,16 @@ def _pool(number: int, variables: dict[str, str]) -> Iterator[Executor]:
 
 
 def _begin(variables: dict[str, str]) -> None:
-    """Make ready a worker, and leave Ctrl-C to the process that started it."""
+    """Make ready a worker, which leaves Ctrl-C to the process that started it, and ends with it, however that ends."""
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)  # whatever it is in the middle of: nobody waits for it
 
 
 def _batches(pool: Executor, waiting: dict[int, Any], size: int) -> Iterator[tuple[int, xr.Dataset]]:
