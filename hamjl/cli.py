@@ -23,7 +23,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         def show(message: Any, *_: Any, **__: Any) -> None:
-            click.echo(f"warning: {message}", err=True)
+            click.echo(errors.printable(f"warning: {message}"), err=True)
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", errors.RunWarning)
@@ -31,7 +31,7 @@ class _Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except errors.HamjlError as error:
-                raise click.ClickException(str(error)) from None
+                raise click.ClickException(errors.printable(str(error))) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +69,7 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
         click.echo(f"{name}: " + ", ".join(str(path) for path in written))
 
 
+_allow = click.option("--allow-files", is_flag=True, help="Let PROBLEM name data files outside of its own folder.")
 _log = click.option("--log", default=None, help="Append lines of JSON to this file: time, rate, remaining, loss.")
 
 
@@ -80,6 +81,7 @@ _log = click.option("--log", default=None, help="Append lines of JSON to this fi
 @click.option("--chunk", type=int, default=None, help="Samples per chunk of the store.")
 @click.option("--thin", multiple=True, metavar="NAME=K", help="Store every k-th sample of a variable, e.g. w=10.")
 @click.option("--float32", is_flag=True, help="Store single precision.")
+@_allow
 @_log
 @_engine
 def run(
@@ -90,6 +92,7 @@ def run(
     chunk: int | None,
     thin: tuple[str, ...],
     float32: bool,
+    allow_files: bool,
     log: str | None,
     engine: str | None,
 ) -> None:
@@ -97,16 +100,17 @@ def run(
 
     Ctrl-C stops the run and writes what there is; a run into a store goes on with `hamjl resume`.
     """
-    from hamjl.recipe import Recipe
+    from hamjl.recipe import files_of
     from hamjl.solving import run as solve
     from hamjl.storage import check_writable, save
 
     if (output is None) == (store is None):
         raise errors.ProblemError("a run is written to one place, got none or two: give -o run.nc or --store run.zarr.")
-    if output is not None and check_writable(output) == Path(problem).resolve():
-        raise errors.ProblemError(f"the output must not be the problem file, got {errors.shown(output)}: rename it.")
+    if output is not None:
+        check_writable(output)
+    _check_apart({"the output": output, "the log": log}, files_of(problem))
     trajectory = solve(
-        Recipe.load(problem), engine=engine, store=store, save_every=save_every, chunk=chunk, thin=_thin(thin),
+        _load(problem, allow_files), engine=engine, store=store, save_every=save_every, chunk=chunk, thin=_thin(thin),
         float32=float32, log=log,
     )  # fmt: skip
     if output is not None:
@@ -117,19 +121,40 @@ def run(
 @main.command()
 @click.argument("store")
 @click.argument("problem", required=False)
+@_allow
 @_log
-def resume(store: str, problem: str | None, log: str | None) -> None:
+def resume(store: str, problem: str | None, allow_files: bool, log: str | None) -> None:
     """Go on with the run in STORE; with PROBLEM, only if it is of that problem file."""
-    from hamjl.recipe import Recipe
+    from hamjl.recipe import files_of
     from hamjl.store import resume as go_on
 
-    _finish(store, go_on(store, None if problem is None else Recipe.load(problem), log=log))
+    if problem is not None:
+        _check_apart({"the log": log}, files_of(problem))
+    _finish(store, go_on(store, None if problem is None else _load(problem, allow_files), log=log))
+
+
+def _load(problem: str, allow_files: bool) -> Any:
+    from hamjl.recipe import Recipe
+
+    return Recipe.load(problem, Path(problem).absolute().anchor if allow_files else None)
+
+
+def _check_apart(written: dict[str, str | None], read: list[Path]) -> None:
+    """Refuse to write into a file that is read, under whatever name."""
+    for what, given in written.items():
+        for path in read:
+            if given is not None and Path(given).exists() and path.exists() and Path(given).samefile(path):
+                raise errors.ProblemError(
+                    f"{what} must not be the problem file or its data, got {errors.shown(given)}: rename it."
+                )
 
 
 def _finish(output: str, trajectory: Any) -> None:
-    click.echo(f"{output}: {_summary(trajectory)}")
+    click.echo(f"{output}: {errors.printable(_summary(trajectory))}")
     if trajectory.attrs["status"] == "interrupted":
         sys.exit(INTERRUPTED)
+    if trajectory.attrs["status"] != "success" and trajectory.sizes["time"] <= 1:
+        sys.exit(1)  # nothing but the start
 
 
 def _thin(given: tuple[str, ...]) -> dict[str, int] | None:
@@ -152,13 +177,29 @@ def show(trajectory: str, output: str | None) -> None:
     from hamjl.storage import load, write_whole
     from hamjl.store import open_store
 
+    _check_kind(Path(trajectory))
     ds = open_store(trajectory) if Path(trajectory).is_dir() else load(trajectory)
-    click.echo(f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}")
-    click.echo(ds.attrs.get("message", ""))
+    lines = [f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}", ds.attrs.get("message", "")]
     for name, value in ds.data_vars.items():
-        click.echo(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
+        lines.append(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
+    for line in lines:
+        click.echo(errors.printable(line))
     if output is not None:
         _draw(output, lambda: _overview(ds), write_whole)
+
+
+def _check_kind(path: Path) -> None:
+    """Say what to do with hamjl's files of other kinds."""
+    kinds = {
+        "a problem file": (path.suffix.lower() == ".toml", "run it with 'hamjl run'"),
+        "a checkpoint of a session": (path.suffix.lower() == ".json", "restore it with hamjl.Session.restore"),
+        "the store of a sweep": ((path / "sweep.json").exists(), "run the sweep again, which takes it up"),
+    }
+    for kind, (found, advice) in kinds.items():
+        if found and path.exists():
+            raise errors.ProblemError(
+                f"what is shown must be a trajectory or a store, got {kind} in {errors.shown(str(path))}: {advice}."
+            )
 
 
 @main.command()

@@ -32,6 +32,12 @@ def shown(given: object) -> str:
     return text if len(text) <= 80 else f"{text[:76]} …"
 
 
+def printable(text: str) -> str:
+    """Return text of a file that others wrote with what would steer a terminal written out, and shortened."""
+    text = text if len(text) <= 2000 else f"{text[:1996]} …"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the `known` ones, with the nearest of them."""
     known = sorted(known)

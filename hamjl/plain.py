@@ -67,7 +67,7 @@ def digest(text: str) -> str:
 
 def unpack(text: str) -> Any:
     """The inverse of `pack`; ValueError, TypeError, LookupError or RecursionError for another text."""
-    return json.loads(text, object_hook=_decoded)
+    return json.loads(text, object_hook=decoded)
 
 
 def encode(tree: Any) -> Any:
@@ -87,7 +87,8 @@ def encode(tree: Any) -> Any:
     return tree.item() if isinstance(tree, np.generic) else tree
 
 
-def _decoded(table: dict[str, Any]) -> Any:
+def decoded(table: dict[str, Any]) -> Any:
+    """A table of `encode`, as what it stands for."""
     if ARRAY in table and "dtype" in table:
         if table["dtype"] == "str":
             return np.array(table[ARRAY], dtype=np.str_).reshape(table["shape"])

@@ -16,6 +16,7 @@ from hamjl import functions, signals
 from hamjl.checks import choice, count, finite, keys, mapping, number, scalar
 from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, shown
+from hamjl.foreign import Folder
 from hamjl.lowered import BOUND
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
@@ -170,8 +171,8 @@ class Problem(Plain):
         return self._tree() | {"network": self.network._identity()}
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> Problem:
-        """Build a problem from its plain form; files named in it are looked up in `folder`."""
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Problem:
+        """Build a problem from its plain form; data files named in it are in `folder` or below."""
         table = mapping(spec, "problem")
         keys(table, "a problem", ("network", "objective", "inputs", "target", "span", "initial", "seed"))
         for name in ("network", "span"):

@@ -47,7 +47,10 @@ def reporting(span: tuple[float, float], show: bool, log: str | Path | None = No
 def open_log(path: str | Path) -> TextIO:
     """The file that lines are appended to, made where there is none."""
     try:
-        return to_path(path, "the log").open("a", encoding="utf-8")
+        found = to_path(path, "the log")
+        if found.exists() and not found.is_file():  # opening a FIFO would wait for a reader
+            raise ProblemError(f"the log must be a regular file, got {shown(str(path))}: name another one.")
+        return found.open("a", encoding="utf-8")
     except OSError as error:
         raise ProblemError(f"the log must be writable, got {shown(str(path))} ({error.strerror}).") from None
 

@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike
 
 from hamjl.checks import choice, count, increasing, keys, mapping, to_path
 from hamjl.errors import HamjlError, ProblemError, shown
+from hamjl.foreign import Folder, read_netcdf, read_text
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
 from hamjl.methods import Adaptive, Collocation, Method
 from hamjl.methods import method as to_method
 from hamjl.plain import ARRAY, Plain, unpack
 from hamjl.problem import Problem
-from hamjl.storage import check_writable, read_netcdf, write_whole
+from hamjl.storage import check_writable, write_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
 
 _KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", SymbolicSystem: "system"}
@@ -62,8 +63,8 @@ class Recipe(Plain):
         return [self._tree() | {_KINDS[type(self.problem)]: None}, self.problem._identity()]
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> Recipe:
-        """Build from the plain form; files named in it are looked up in `folder`."""
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Recipe:
+        """Build from the plain form; data files that it names are in `folder` or below; without one it has none."""
         table = mapping(spec, "recipe")
         keys(table, "a problem file", (*_KINDS.values(), *_RUN))
         kinds = [(kind, name) for kind, name in _KINDS.items() if name in table]
@@ -128,26 +129,27 @@ class Recipe(Plain):
         if arrays:
             beside = path.with_suffix(".arrays.nc")
             table = {"arrays": beside.name, **table}
-            write_whole(beside, xr.Dataset(arrays).to_netcdf)
+            write_whole(beside, lambda part: write_netcdf(xr.Dataset(arrays), part))
         write_whole(path, lambda part: part.write_text(tomli_w.dumps(table), encoding="utf-8"))
 
     @classmethod
-    def load(cls, path: str | Path) -> Recipe:
-        """Read a TOML problem file."""
+    def load(cls, path: str | Path, folder: str | Path | None = None) -> Recipe:
+        """Read a TOML problem file.
+
+        Parameters
+        ----------
+        path : path
+        folder : path, optional
+            Where the data files that it names may lie, or below, symbolic links followed: by default its own folder,
+            where names are looked up in any case. ``"/"`` lets it name every file that you may read.
+        """
         path = to_path(path, "the problem file")
+        within = path.parent if folder is None else to_path(folder, "folder")
+        table = _table(path)
+        name, files = table.pop("arrays", None), Folder(path.parent, within)
+        arrays = xr.Dataset() if name is None else read_netcdf(files.find(str(name)))
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ProblemError(
-                f"the problem file must be readable, got {shown(str(path))} ({error.strerror})."
-            ) from None
-        except (ValueError, RecursionError) as error:
-            reason = str(error).splitlines()[0][:120]
-            raise ProblemError(f"the problem file must be TOML, got {shown(str(path))} ({reason}).") from None
-        name = table.pop("arrays", None)
-        arrays = xr.Dataset() if name is None else read_netcdf(path.parent / str(name))
-        try:
-            return cls.from_dict(_put_back(table, arrays), path.parent)
+            return cls.from_dict(_put_back(table, arrays), files)
         except RecursionError:
             raise ProblemError(
                 f"the problem file must not be nested so deep, got {shown(str(path))}: flatten it."
@@ -157,6 +159,32 @@ class Recipe(Plain):
 @lru_cache(maxsize=16)
 def _unpacked(text: str) -> Recipe:
     return Recipe.unpack(text)
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """A problem file and the data files that it names."""
+    path = to_path(path, "the problem file")
+    found: list[Any] = [_table(path)]
+    names: list[str] = []
+    while found:
+        tree = found.pop()
+        if isinstance(tree, dict):
+            names += [name for key in ("file", "arrays") if isinstance(name := tree.get(key), str)]
+            found += tree.values()
+        elif isinstance(tree, list):
+            found += tree
+    return [path, *(path.parent / name for name in names)]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """What a TOML file says."""
+    try:
+        return tomllib.loads(read_text(path))
+    except OSError as error:
+        raise ProblemError(f"the problem file must be readable, got {shown(str(path))} ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ProblemError(f"the problem file must be TOML, got {shown(str(path))} ({reason}).") from None
 
 
 def _plain_times(times: Any) -> Any:

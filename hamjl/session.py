@@ -11,22 +11,28 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from hamjl import trajectory
+from hamjl import schema, trajectory
 from hamjl.checks import number, to_path
 from hamjl.engines import running, select
 from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
+from hamjl.foreign import reason
 from hamjl.laws import BoundaryValue, CostateReversal
-from hamjl.lowered import Engine, Floats, Integers, Result, Run
+from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
 from hamjl.methods import Euler
 from hamjl.problem import LONGEST, check_dissipation
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
 from hamjl.sampling import sampling
-from hamjl.storage import check_writable, read_record, reason, write_record
+from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
 ALIVE = ("running", "success")
+CHECKPOINT = {
+    **{"recipe": schema.text, "engine": schema.text, "state": schema.table()},
+    **{"start": schema.real, "time": schema.real, "sampled": lambda value: value == -np.inf or schema.real(value)},
+    "status": schema.one_of("running", *STATUS),
+}
 
 
 class Session:
@@ -183,7 +189,15 @@ class Session:
         copy.aim(self._time, now, steps.astype(np.int64))
         while copy.advance(running.SECONDS):
             pass
-        return self._label(now, copy.result()).isel(time=0)
+        if not len((result := copy.result()).states):
+            raise ProblemError(
+                f"a session must have a present, got none ({result.status}): restore another checkpoint."
+            )
+        return self._label(now, result).isel(time=0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what is unpickled, are sessions of their own that go on from here."""
+        return type(self).restore, (self.checkpoint(),)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
@@ -211,15 +225,17 @@ class Session:
         """The session as it was at a checkpoint, given as `checkpoint` returned it or as its file."""
         table = isinstance(checkpoint, Mapping)
         try:
-            record: Any = checkpoint if table else read_record(to_path(checkpoint, "the checkpoint"))
-            if not isinstance(record["state"], Mapping):
-                raise TypeError("it has no state")
+            record: Any = checkpoint if table else read_record(to_path(checkpoint, "the checkpoint"), CHECKPOINT)
+            if table:
+                schema.check(record, CHECKPOINT)
             recipe = Recipe.unpack(record["recipe"])
             session = cls.__new__(cls)
             session._begin(recipe, record["start"], record)
+            if not session._start <= session._time <= session._run.reached:
+                raise ValueError("its times are in another order")
         except HamjlError:
             raise
-        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        except Exception as error:  # whatever a table of another shape leads to
             given = "another table" if table else shown(str(checkpoint))
             raise ProblemError(
                 f"a checkpoint must be what Session.checkpoint returned or wrote, got {given} ({reason(error)})."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hamjl.checks import array, choice, increasing, keys, mapping, number
 from hamjl.errors import ProblemError, shown
+from hamjl.foreign import Folder, open_netcdf, read_text, to_folder
 from hamjl.piecewise import Piecewise
 from hamjl.plain import Plain
 
@@ -170,8 +172,8 @@ def _channels(signal: Signal) -> str:
     return "time alone" if signal.spec["data"].ndim == 1 else f"{signal.table.channels} without names"
 
 
-def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
-    """Build a signal from its plain form; a series' ``file`` is looked up in `folder`."""
+def from_dict(spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Signal:
+    """Build a signal from its plain form; a series' ``file`` is in `folder` or below, and without one there is none."""
     table = mapping(spec, "signal")
     kind = table.pop("kind", None)
     builders: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -194,7 +196,7 @@ def from_dict(spec: Mapping[str, Any], folder: Path | None = None) -> Signal:
 
 
 _FILE_KEYS = ("file", "variable", "time", "time_unit", "columns", "scale", "offset", "delay")
-_TIME_UNITS = {"days": 86400e9, "hours": 3600e9, "minutes": 60e9, "seconds": 1e9}  # nanoseconds
+_TIME_UNITS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
 def _patches_from(pieces: Sequence[Mapping[str, Any]]) -> Signal:
@@ -209,7 +211,7 @@ def _patches_from(pieces: Sequence[Mapping[str, Any]]) -> Signal:
 def _series_from(
     data: xr.DataArray | None = None,
     interpolation: str = "linear",
-    folder: Path | None = None,
+    folder: Path | Folder | None = None,
     *,
     file: str | None = None,
     scale: float = 1.0,
@@ -228,7 +230,7 @@ def _series_from(
         return series(data, interpolation)
     if not isinstance(file, str):
         raise ProblemError(f"file must be the name of a CSV or NetCDF file, got {shown(file)}: write it as text.")
-    data = _read((folder or Path()) / file, **where)
+    data = _read(to_folder(folder).find(file), **where)
     data = data.copy(data=data.values * number(scale, "scale") + number(offset, "offset"))
     return series(data.assign_coords(time=data.time.values + number(delay, "delay")), interpolation)
 
@@ -249,21 +251,32 @@ def _read(path: Path, time: str = "time", time_unit: str | None = None, **where:
         raise ProblemError(
             f"data file must be a readable CSV or NetCDF file, got {shown(str(path))} ({reason}): check it."
         ) from None
+    dated = found.time.dtype.kind not in "iuf" or " since " in str(found.time.attrs.get("units", ""))
     if time_unit is not None:
         unit = _TIME_UNITS[choice(time_unit, _TIME_UNITS, "time_unit")]
-        try:
-            if found.time.dtype.kind in "iuf":
-                raise ValueError("numbers")
-            dates = found.time.values.astype("datetime64[ns]")
-        except ValueError:
+        if not dated or (elapsed := _elapsed(found.time)) is None:
+            first = shown(str(found.time.values[0]))[1:-1]
             raise ProblemError(
-                f"time_unit is for dates as in 2000-01-31, got {found.time.values[0]} in {path.name}: leave it out or "
-                "write such dates."
-            ) from None
-        found = found.assign_coords(time=(dates - dates[0]).astype(np.float64) / unit)
-    if found.time.dtype.kind not in "iuf":
-        raise ProblemError(f"times in {path.name} must be numbers, got {found.time.dtype}: add time_unit = 'days'.")
+                f"time_unit is for dates as in 2000-01-31, got {first} in {path.name}: leave it out, or write them."
+            )
+        found = found.assign_coords(time=elapsed / unit)
+    elif dated:
+        raise ProblemError(f"times in {path.name} must be numbers, got dates or text: add time_unit = 'days'.")
     return found.assign_coords(time=found.time.values.astype(np.float64)).astype(np.float64)
+
+
+def _elapsed(time: xr.DataArray) -> NDArray[np.floating] | None:
+    """Seconds since the first of some dates, as text or as NetCDF's "days since …"; None where they are none."""
+    word, since, _ = str(time.attrs.get("units", "")).partition(" since ")
+    if since:
+        name = word.strip().lower()
+        unit = _TIME_UNITS.get(name, _TIME_UNITS.get(f"{name}s"))
+        return None if unit is None or time.dtype.kind not in "iuf" else (time.values - time.values[0]) * unit
+    try:
+        dates = time.values.astype("datetime64[us]")  # half a million years; nanoseconds would last from 1678 to 2262
+    except (ValueError, TypeError):
+        return None
+    return None if np.isnat(dates).any() else (dates - dates[0]).astype(np.float64) / 1e6
 
 
 def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None) -> xr.DataArray:
@@ -272,14 +285,9 @@ def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None)
     columns = [columns] if isinstance(columns, str) else columns
     if not (columns is None or (isinstance(columns, list | tuple) and columns)):
         raise ProblemError(f"columns must be a list of names, got {shown(columns)}: write e.g. ['now'].")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, index_col=False)  # else values too many are taken for the rows' names
-    except pd.errors.ParserWarning:
-        raise ProblemError(
-            f"rows of {path.name} must have as many values as its header, got more: name all of them."
-        ) from None
+    text = read_text(path)
+    _check_rows(text, path.name)
+    frame = pd.read_csv(io.StringIO(text), index_col=False)
     names = list(map(str, frame.columns))
     wanted = [name for name in names if name != time] if columns is None else list(columns)
     for name in (time, *wanted):
@@ -290,8 +298,23 @@ def _read_csv(path: Path, time: str, columns: Sequence[str] | str | None = None)
     return xr.DataArray(values, dims=("time", "channel"), coords={"time": when, "channel": wanted})
 
 
+def _check_rows(text: str, name: str) -> None:
+    """Refuse rows with other than as many values as the header: a gap is written as nothing between two commas."""
+    width = None
+    for row in csv.reader(io.StringIO(text)):
+        if not row or (len(row) == 1 and not row[0].strip()):
+            continue  # an empty line
+        width = width or len(row)
+        if len(row) < width or any(value.strip() for value in row[width:]):
+            more = "more" if len(row) > width else "fewer"
+            raise ProblemError(
+                f"rows of {name} must have as many values as its header, got {more} in {shown(','.join(row))}: name "
+                "all of them, and write a gap as nothing between two commas."
+            )
+
+
 def _read_netcdf(path: Path, time: str, variable: str | None = None) -> xr.DataArray:
-    with xr.open_dataset(path) as stored:
+    with open_netcdf(path) as stored:
         names = list(map(str, stored.data_vars))
         if variable is None and len(names) == 1:
             variable = names[0]

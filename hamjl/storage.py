@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from hamjl.checks import to_path
-from hamjl.errors import ProblemError, shown
+from hamjl.errors import HamjlError, ProblemError, shown
+from hamjl.foreign import NETCDF, read_netcdf, read_text, reason
+from hamjl.plain import decoded, digest, encode
+from hamjl.schema import Schema, check
 
+PART = ".hamjl-"  # how the names of unfinished parts begin
+STALE = 60.0  # seconds after which a part that nobody holds has been left behind
 CHECK = "sha256"  # of the rest of a record
 ATTRIBUTES = ("recipe", "law", "method", "engine", "status", "message")  # what hamjl's own files carry
 
@@ -39,49 +45,95 @@ def check_writable(path: str | Path) -> Path:
     return path
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one move."""
-    given, path = Path(path), check_writable(path)
-    part = None
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A new folder of our own in the folder of `path`, for what is to be moved there when it is whole.
+
+    Nobody else can have put a link into it. It is gone at the end; one that a killed process left goes with the next.
+    """
+    _tidy(path.parent.absolute())
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=PART))
+    handle = _hold(folder)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".hamjl-", suffix=path.suffix)
-        os.close(handle)
-        part = Path(name)
-        write(part)
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
-    except OSError as error:
-        raise ProblemError(f"the output must be writable, got {shown(str(given))} ({reason(error)}).") from None
+        yield folder
     finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@lru_cache(maxsize=64)  # once for a process
+def _tidy(parent: Path) -> None:
+    """Delete the parts that killed processes have left in a folder."""
+    with suppress(OSError):
+        for part in parent.glob(f"{PART}*"):
+            if time.time() - part.lstat().st_mtime > STALE and (handle := _hold(part)) is not None:
+                shutil.rmtree(part, ignore_errors=True)
+                os.close(handle)
+
+
+def _hold(folder: Path) -> int | None:
+    """A handle that holds a folder for this process until it is closed, or the process ends; None where it cannot."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (ImportError, OSError):  # Windows; a file or link of that name
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process holds it; a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a file in a folder of its own beside `path`, then put it in place in one move."""
+    given, path = Path(path), check_writable(path)
+    try:
+        with beside(path) as folder:
+            part = folder / f"part{path.suffix}"
+            write(part)
+            part.replace(path)
+    except (OSError, RuntimeError) as error:  # the NetCDF library's on a full disk
+        if isinstance(error, HamjlError):
+            raise
+        raise ProblemError(f"the output must be writable, got {shown(str(given))} ({reason(error)}).") from None
     return given
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a NetCDF file; no other thread of hamjl's reads or writes one meanwhile."""
+    with NETCDF:
+        dataset.to_netcdf(path, engine="netcdf4")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Put a record in place of the one before in one move, after it has reached the disk; OSError where that fails."""
-    part, table = path.with_name(f".{path.name}.part"), _encode(record)
-    try:
-        with part.open("w", encoding="utf-8") as file:
+    table = encode(record)
+    with beside(path) as folder:
+        part = folder / "part"
+        with part.open("x", encoding="utf-8") as file:
             json.dump(table | {CHECK: _checksum(table)}, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     sync(path.parent)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a record; OSError or ValueError where there is none, or it is not as it was written."""
-    text = path.read_text(encoding="utf-8")
-    table = json.loads(text)
-    if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
-        raise ValueError("it is damaged")
-    record: dict[str, Any] = json.loads(text, object_hook=_decode)
+def read_record(path: Path, schema: Schema) -> dict[str, Any]:
+    """Read a record; OSError or ValueError where there is none, it is not as it was written, or of another schema."""
+    text = read_text(path)
+    try:
+        table = json.loads(text)
+        if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
+            raise ValueError("it is damaged")
+        record: dict[str, Any] = json.loads(text, object_hook=decoded)
+    except (KeyError, TypeError, RecursionError):
+        raise ValueError("it is damaged") from None
     del record[CHECK]
+    check(record, schema)
     return record
 
 
@@ -97,33 +149,31 @@ def sync(path: Path) -> None:
 
 
 def _checksum(table: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
-
-
-def _encode(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _encode(value) for key, value in tree.items()}
-    if isinstance(tree, np.ndarray):
-        tree = np.ascontiguousarray(tree)
-        text = base64.b64encode(tree.tobytes()).decode("ascii")
-        return {"$array": text, "dtype": tree.dtype.str, "shape": list(tree.shape)}
-    return tree.item() if isinstance(tree, np.generic) else tree
-
-
-def _decode(table: dict[str, Any]) -> Any:
-    if "$array" not in table:
-        return table
-    return np.frombuffer(base64.b64decode(table["$array"]), table["dtype"]).reshape(table["shape"]).copy()
-
-
-def reason(error: Exception) -> str:
-    """The gist of what a library raised."""
-    return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return digest(json.dumps(table, sort_keys=True))
 
 
 def save(trajectory: xr.Dataset, path: str | Path) -> Path:
-    """Write a trajectory to a NetCDF file."""
-    return write_whole(path, trajectory.to_netcdf)
+    """Write a trajectory to a NetCDF file; where that fails, e.g. on a full disk, to another folder, and say where."""
+    try:
+        return write_whole(path, lambda part: write_netcdf(trajectory, part))
+    except ProblemError as error:
+        if (kept := _set_aside(trajectory, Path(path))) is None:
+            raise
+        raise ProblemError(f"{str(error).removesuffix('.')}: the result is kept in {shown(str(kept))}.") from None
+
+
+def _set_aside(trajectory: xr.Dataset, path: Path) -> Path | None:
+    """Where there was room for a trajectory, if anywhere."""
+    for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
+        with suppress(OSError, RuntimeError):
+            kept = Path(tempfile.mkdtemp(dir=folder, prefix="hamjl-")) / f"{path.stem}.nc"
+            try:
+                write_netcdf(trajectory, kept)
+            except BaseException:
+                shutil.rmtree(kept.parent, ignore_errors=True)
+                raise
+            return kept
+    return None
 
 
 def load(path: str | Path) -> xr.Dataset:
@@ -134,15 +184,3 @@ def load(path: str | Path) -> xr.Dataset:
         lacks = ", ".join(missing) or "dimension time"
         raise ProblemError(f"the file must hold a trajectory, got {shown(str(path))} without {lacks}: is it hamjl's?")
     return trajectory
-
-
-def read_netcdf(path: str | Path) -> xr.Dataset:
-    """Read any NetCDF file into memory, times as the numbers they are."""
-    path = to_path(path, "the file")
-    if not path.is_file():
-        raise ProblemError(f"the NetCDF file must exist, got {shown(str(path))}: check the name.")
-    try:
-        return xr.load_dataset(path, decode_times=False)
-    except Exception as error:  # whatever the readers of foreign files raise
-        why = reason(error) if isinstance(error, OSError) else "another format"
-        raise ProblemError(f"the file must be readable NetCDF, got {shown(str(path))} ({why}).") from None

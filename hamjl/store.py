@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,51 +23,38 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hamjl import trajectory
+from hamjl import schema, trajectory
 from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
+from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
 from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
 from hamjl.recipe import Recipe
-from hamjl.storage import read_record, reason, sync, write_record
+from hamjl.storage import beside, read_record, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost
 PATIENCE = 30.0  # seconds between commits at most, full chunk or not
 RESUMABLE = ("running", "interrupted")
 RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.json", "run/lock"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Samples per chunk, variables of which only every k-th sample is stored, and those in single precision."""
-
-    chunk: int
-    thin: dict[str, int]
-    single: tuple[str, ...]
-
-    def dimension(self, name: str) -> str:
-        """The dimension in time of a variable."""
-        return f"time_{self.thin[name]}" if name in self.thin else "time"
-
-    @property
-    def grids(self) -> list[str]:
-        """The dimensions in time."""
-        return list(dict.fromkeys(["time", *map(self.dimension, self.thin)]))
-
-
-def _every(dim: str) -> int:
-    """Every how many samples a dimension in time has one."""
-    return 1 if dim == "time" else int(dim.removeprefix("time_"))
+LEFTOVER = re.compile(r"(\w+/)?(c/)?([0-9]+/)*([0-9]+|zarr)\.[0-9a-f]{32}\.partial")  # of Zarr's, by a killed process
+COMMIT = {
+    **{"format": schema.one_of(1, 2), "recipe": schema.text, "attributes?": schema.text, "engine": schema.text},
+    **{"chunk": schema.whole(1), "thin": schema.table(schema.whole(2)), "float32": schema.listed(schema.text)},
+    **{"length": schema.whole(), "time": schema.real, "reached": schema.real},
+    **{"status": schema.one_of("running", *STATUS), "message": schema.text, "gaps": schema.text},
+    **{"statistics": schema.text, "state": schema.maybe(schema.table())},
+}
 
 
 def _kept(dim: str, first: int, last: int) -> tuple[slice, slice]:
     """Of the samples first:last, those on a dimension in time, and where they go."""
-    k = _every(dim)
+    k = every(dim)
     begin, end = -(-first // k), -(-last // k)
     return slice(begin * k - first, max(last - first, 0), k), slice(begin, end)
 
@@ -82,60 +68,65 @@ def create(
     float32: bool | Sequence[str] = False,
 ) -> None:
     """Lay out a new store: all of it appears at once, with no samples yet."""
-    zarr = _zarr()
+    _zarr()
     path = to_path(path, "the store")
     if isinstance(recipe.law, BoundaryValue):
         raise ProblemError("a stored run goes forward in time, got BoundaryValue, which needs all of it: use no store.")
-    if path.exists():
+    if os.path.lexists(path):
         raise ProblemError(f"a new store must not exist yet, got {shown(str(path))}: resume it, or name another one.")
     if not path.parent.is_dir():
         raise ProblemError(f"the store's folder must exist, got {shown(str(path.parent))}: create it first.")
     lowered, size = lower_run(recipe.problem, recipe.law, recipe.method), len(_samples(recipe))
     engine = select(recipe.engine, lowered.method.name)
-    variables = trajectory.describe(recipe.problem)
-    layout = _layout(chunk, thin, float32, variables, len(lowered.initial), size)
-    part = None
+    layout = _layout(chunk, thin, float32, trajectory.describe(recipe.problem), len(lowered.initial), size)
+    attributes = trajectory.attributes(recipe, lowered, engine.name)
+    record = {
+        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": _digest(attributes)},
+        **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
+        **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
+        **{"message": "", "gaps": "", "statistics": "{}", "state": None},
+    }
     try:
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-        part.chmod(0o755)
-        group = zarr.open_group(part, mode="w", zarr_format=3)
-        group.attrs.update(trajectory.attributes(recipe, lowered, engine.name))
-        labels = trajectory.coordinates(recipe.problem)
-        sizes = {dim: len(given) for dim, given in labels.values()}
-        for name, (dim, given) in labels.items():
-            label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
-            label[:] = np.array(given, dtype=object)
-        for name in layout.grids:
-            group.create_array(
-                name, shape=(0,), chunks=(layout.chunk // _every(name),), dtype="float64", dimension_names=(name,),
-                attributes=trajectory.TIME, fill_value=math.nan,
-            )  # fmt: skip
-        for name, (dims, long_name, units) in variables.items():
-            inner = tuple(sizes[dim] for dim in dims)
-            group.create_array(
-                name, shape=(0, *inner), chunks=(layout.chunk // _every(layout.dimension(name)), *inner),
-                dtype="float32" if name in layout.single else "float64",
-                dimension_names=(layout.dimension(name), *dims),
-                attributes={"long_name": long_name, "units": units}, fill_value=math.nan,
-            )  # fmt: skip
-        group.create_group("run")
-        (part / RECIPE).write_text(recipe.packed, encoding="utf-8")
-        record = {
-            **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name},
-            **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
-            **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
-            **{"message": "", "gaps": "", "statistics": "{}", "state": None},
-        }
-        write_record(part / RECORD, record)
-        for file in part.rglob("*"):
-            sync(file)
-        part.rename(path)
+        with beside(path) as folder:
+            part = folder / "store"
+            _write_arrays(part, recipe, layout, attributes)
+            (part / RECIPE).write_text(recipe.packed, encoding="utf-8")
+            write_record(part / RECORD, record)
+            for file in part.rglob("*"):
+                sync(file)
+            part.rename(path)
         sync(path.parent)
     except OSError as error:
         raise ProblemError(f"the store must be writable, got {shown(str(path))} ({reason(error)}).") from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[str, Any]) -> None:
+    """Labels, and arrays in time without rows."""
+    zarr = _zarr()
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.attrs.update(attributes)
+    labels, variables = trajectory.coordinates(recipe.problem), trajectory.describe(recipe.problem)
+    for name, (dim, given) in labels.items():
+        label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
+        label[:] = np.array(given, dtype=object)
+    for name, array in _arrays(recipe, layout).items():
+        _, long_name, units = variables.get(name, ((), *trajectory.TIME.values()))
+        group.create_array(
+            name, shape=(0, *array.chunk[1:]), chunks=array.chunk, dtype=array.dtype, dimension_names=array.dims,
+            attributes={"long_name": long_name, "units": units}, fill_value=math.nan,
+            compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()],
+        )  # fmt: skip
+    group.create_group("run")
+
+
+def _arrays(recipe: Recipe, layout: Layout) -> dict[str, Stored]:
+    """What the arrays in time of a run look like."""
+    sizes = {dim: len(given) for dim, given in trajectory.coordinates(recipe.problem).values()}
+    return layout.arrays(trajectory.describe(recipe.problem), sizes)
+
+
+def _digest(attributes: Mapping[str, Any]) -> str:
+    return digest(json.dumps(attributes, sort_keys=True))
 
 
 def resume(
@@ -167,98 +158,115 @@ def resume(
     ProblemError
         If there is no such store, it is of another recipe, another process writes to it, or it cannot be written.
     """
-    path = to_path(path, "the store")
     if recipe is not None and not isinstance(recipe, Recipe):
         raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: a store knows its own, give none.")
-    record = _record(path)
-    with _reading(path):
-        own = Recipe.unpack(text := (path / RECIPE).read_text(encoding="utf-8"))
-    if digest(text) != record["recipe"]:
-        raise ProblemError(f"a store's recipe must be the one it was begun with, got another in {shown(str(path))}.")
-    if recipe is not None and digest(recipe.packed) != record["recipe"]:
+    found = _find(path)
+    if recipe is not None and recipe != found.recipe:
         raise ProblemError(
-            f"a store goes on with the recipe that began it, got another than that of {shown(str(path))}: name a new "
-            "store."
+            f"a store goes on with the recipe that began it, got another than that of {shown(str(found.path))}: name a "
+            "new store."
         )
-    with _locked(path):
-        record = _record(path)
-        if record["status"] in RESUMABLE:
-            _Writer(path, own, record).run(progress, log)
-        elif record["status"] != "success":
+    with _locked(found.path):
+        found = _find(found.path)
+        if found.record["status"] in RESUMABLE:
+            _Writer(found).run(progress, log)
+        elif found.record["status"] != "success":
             warnings.warn(
-                f"the run has ended at t = {record['reached']:g}: {record['message']}", RunWarning, stacklevel=2
+                f"the run has ended at t = {found.record['reached']:g}: {found.record['message']}",
+                RunWarning,
+                stacklevel=2,
             )
-    return open_store(path)
+    return open_store(found.path)
 
 
 def open_store(path: str | Path) -> xr.Dataset:
     """The committed part of a stored run as a lazy Dataset (dask), also while the run goes on.
 
-    Variables kept every k-th sample only have the dimension ``time_k``.
+    Variables kept every k-th sample only have the dimension ``time_k``. Reading a chunk that is damaged or gone is a
+    ProblemError.
     """
-    zarr = _zarr()
-    path = to_path(path, "the store")
-    record = _record(path)  # first: all that it names is there
-    with _reading(path):
-        group = zarr.open_group(path, mode="r")
-        recipe = Recipe.unpack(text := (path / RECIPE).read_text(encoding="utf-8"))
-        variables = trajectory.describe(recipe.problem)
-        layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
-        fields = {name: _lazy(group[name], path / name, record["length"]) for name in (*layout.grids, *variables)}
-        times = {name: fields[name].load() for name in layout.grids}
+    found = _find(path)
+    record, length = found.record, found.record["length"]
+    with _reading(found.path):
+        fields = {name: lazy(found.group[name], found.path / name, length) for name in found.arrays}
+        times = {name: fields[name].load() for name in found.layout.grids}
         if not all(np.isfinite(time.values).all() for time in times.values()):
             raise ValueError("its times have gaps")
+        if length and times["time"].values[-1] != record["time"]:
+            raise ValueError("its times are others than its record says")
+        problem = found.recipe.problem
         labels = {
             name: (dim, np.array(given, dtype=np.str_))
-            for name, (dim, given) in trajectory.coordinates(recipe.problem).items()
+            for name, (dim, given) in trajectory.coordinates(problem).items()
         }
-        attrs = dict(group.attrs) | {name: record[name] for name in ("status", "message", "reached", "statistics")}
+        attrs = found.attributes | {name: record[name] for name in ("status", "message", "reached", "statistics")}
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
-        ds = xr.Dataset({name: fields[name] for name in variables}, labels, attrs)
-        return ds.assign_coords({**times, "recipe": trajectory.carried(text)})
+        ds = xr.Dataset({name: fields[name] for name in trajectory.describe(problem)}, labels, attrs)
+        return ds.assign_coords({**times, "recipe": trajectory.carried(found.recipe.packed)})
 
 
-def _lazy(array: Any, folder: Path, length: int) -> xr.Variable:
-    """The rows of a stored array that belong to the first `length` samples."""
-    import dask.array
+@dataclass(frozen=True)
+class _Found:
+    """A store whose files are what they seem: its record, recipe, attributes and arrays."""
 
-    dims = array.metadata.dimension_names
-    rows = -(-length // _every(dims[0]))
-    if array.shape[0] < rows:
-        raise ValueError(f"{array.basename} is shorter than its record")
-    if lost := next((file for file in _chunks(array, folder, 0, rows) if not os.path.exists(file)), None):
-        raise ValueError(f"{lost} is gone")  # Zarr would take it for NaN
-    if rows == 0:
-        data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
-    else:
-        native = np.empty(0, array.dtype.newbyteorder("="))  # '<f8' is it too, but netCDF4 warns of every such array
-        data = dask.array.from_array(array, chunks=array.chunks, meta=native)[:rows]
-    return xr.Variable(dims, data, dict(array.attrs))
+    path: Path
+    record: dict[str, Any]
+    files: set[str]
+    recipe: Recipe
+    layout: Layout
+    arrays: dict[str, Stored]
+    attributes: dict[str, Any]
+    group: Any
 
 
-def _chunks(array: Any, folder: Path, first: int, last: int) -> Iterator[str]:
-    """The files that hold some rows of a stored array."""
-    inner = "/0" * (array.ndim - 1)
-    for k in range(first // array.chunks[0], -(-last // array.chunks[0])):
-        yield f"{folder}/c/{k}{inner}"
+def _find(path: str | Path) -> _Found:
+    """Look at all of a store before any of it is used; ProblemError where it is none, or is not whole."""
+    zarr = _zarr()
+    path = to_path(path, "the store").resolve()  # as it is now: the working folder may change
+    record = _record(path)  # first: all that it names is there
+    with _reading(path):
+        files = files_of(path)
+        recipe = _recipe(path, record)
+        layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
+        arrays = _arrays(recipe, layout)
+        check_size(layout.chunk, max(math.prod(array.chunk[1:]) for array in arrays.values()))
+        check_metadata(path, files, arrays, record["length"])
+        group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
+        attributes = dict(group.attrs)
+        if record.get("attributes") not in (None, _digest(attributes)):
+            raise ValueError("its attributes are others than those it was begun with")
+        attributes.pop("recipe", None)
+    return _Found(path, record, files, recipe, layout, arrays, attributes, group)
+
+
+def _recipe(path: Path, record: dict[str, Any]) -> Recipe:
+    """What a store is a run of."""
+    if record["format"] == 1:  # of hamjl's first stores
+        return Recipe.of(read_netcdf((path / RECIPE).with_suffix(".nc")))
+    text = read_text(path / RECIPE)
+    if digest(text) != record["recipe"]:
+        raise ValueError("its recipe is another than the one it was begun with")
+    return Recipe.unpack(text)
 
 
 class _Writer:
     """A stored run under way."""
 
-    def __init__(self, path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
-        self.path, self.recipe, self.record = path, recipe, record
-        self.layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
-        self.lowered: Lowered = lower_run(recipe.problem, recipe.law, recipe.method)
-        self.samples = _samples(recipe)
-        self.engine = select(record["engine"], self.lowered.method.name)
-        self.variables = trajectory.describe(recipe.problem)
+    def __init__(self, found: _Found) -> None:
+        self.path, self.recipe, self.record, self.found = found.path, found.recipe, found.record, found
+        self.layout = found.layout
+        self.lowered: Lowered = lower_run(self.recipe.problem, self.recipe.law, self.recipe.method)
+        self.samples = _samples(self.recipe)
+        self.engine = select(self.record["engine"], self.lowered.method.name)
 
     def run(self, progress: bool, log: str | Path | None) -> None:
         """Integrate chunk after chunk."""
+        with _reading(self.path):
+            run = self.engine.start(self.lowered, self.record["state"])
+            if run.reached != self.record["reached"] or self.record["length"] > len(self.samples):
+                raise ValueError("its state is another than its record says")
         self._truncate()
-        run = self.engine.start(self.lowered, self.record["state"])
         size, chunk, end = len(self.samples), self.layout.chunk, self.lowered.span[1]
         first, status, committing = self.record["length"], "running", None
         with (
@@ -311,15 +319,16 @@ class _Writer:
 
     def _truncate(self) -> None:
         """Forget what was written after the last commit."""
-        open_store(self.path)  # refuses one that is not whole
         try:
-            for leftover in self.path.rglob("*.partial"):
-                leftover.unlink(missing_ok=True)
+            for file in filter(LEFTOVER.fullmatch, self.found.files):
+                (self.path / file).unlink(missing_ok=True)
             zarr = _zarr()
             with zarr.config.set({"array.write_empty_chunks": True}):  # that a chunk is gone then says something
-                group = zarr.open_group(self.path, mode="r+")
-                self.arrays = {name: group[name] for name in (*self.variables, *self.layout.grids)}
+                group = zarr.open_group(self.path, mode="r+", zarr_format=3, use_consolidated=False)
+                self.arrays = {name: group[name] for name in self.found.arrays}
             self._resize(self.record["length"])
+            for name, array in self.arrays.items():  # the chunk that is gone on with, if it is not full
+                Rows(array, self.path / name)[max(array.shape[0] - 1, 0) :]
         except OSError as error:
             raise self._lost(error) from None
 
@@ -327,7 +336,7 @@ class _Writer:
         """Make room for so many samples; what is beyond is deleted."""
         self.room = length
         for array in self.arrays.values():
-            rows = -(-length // _every(array.metadata.dimension_names[0]))
+            rows = -(-length // every(array.metadata.dimension_names[0]))
             if array.shape[0] != rows:
                 array.resize((rows, *array.shape[1:]))
 
@@ -363,7 +372,7 @@ class _Writer:
         """The files that hold some rows, and the folders that name them."""
         array, folder = self.arrays[name], self.path / name
         files = [folder / "zarr.json", folder / "c"]
-        for chunk in map(Path, _chunks(array, folder, place.start, place.stop)):
+        for chunk in map(Path, chunks_of(folder, array.chunks, place.start, place.stop)):
             files += [chunk, chunk.parent]
         return list(dict.fromkeys(files))
 
@@ -394,17 +403,19 @@ def _layout(chunk: Any, thin: Any, float32: Any, variables: Any, width: int, siz
     if chunk is None:
         chunk = max(1, min(most, -(-size // PARTS)))
     chunk = min(count(chunk, "chunk", least=1), max(size, 1))
-    return Layout(-(-chunk // least) * least, table, single)
+    chunk = -(-chunk // least) * least
+    check_size(chunk, width)
+    return Layout(chunk, table, single)
 
 
 def _record(path: Path) -> dict[str, Any]:
     """The commit record, whole."""
     try:
-        record = read_record(path / RECORD)
-        if record["format"] != 2:
-            raise ValueError("of another version")
+        record = read_record(path / RECORD, COMMIT)
+        if record["state"] is None and record["length"] > 0:
+            raise ValueError("it has samples and no state")
         return record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ProblemError(f"a store of hamjl's must be there, got {shown(str(path))} ({reason(error)}).") from None
 
 
@@ -415,7 +426,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except HamjlError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:
         raise ProblemError(f"the store must be whole, got {shown(str(path))} ({reason(error)}).") from None
 
 
@@ -428,7 +439,8 @@ def _locked(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        with (path / LOCK).open("a") as file:
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        with os.fdopen(handle, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -8,15 +8,16 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from inspect import signature
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hamjl import schema
 from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown
+from hamjl.foreign import read_netcdf
 from hamjl.lowered import Result
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.solving import run_quietly
-from hamjl.storage import read_netcdf, read_record, write_record, write_whole
+from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, coordinates, describe
 
@@ -43,6 +46,7 @@ SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "c": "problem.network.velocity",
 }
 THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
+SWEEP = {"format": schema.one_of(1), "sweep": schema.text, "over": schema.table(schema.whole(1))}  # its record
 BATCH = 4  # members for each thread of Julia at a time; they are finished together
 
 
@@ -115,7 +119,7 @@ def sweep(
         for k, member in _computed(waiting, recipes, client, workers):
             members[k] = member
             if folder is not None:
-                write_whole(_file(folder, k), member.to_netcdf)
+                write_whole(_file(folder, k), partial(write_netcdf, member))
             tick(1)
     return _assembled(values, [members[k] for k in range(len(made))])
 
@@ -329,9 +333,16 @@ def _pool(number: int, variables: dict[str, str]) -> Iterator[Executor]:
 
 
 def _begin(variables: dict[str, str]) -> None:
-    """Make ready a worker, and leave Ctrl-C to the process that started it."""
+    """Make ready a worker, which leaves Ctrl-C to the process that started it, and ends with it, however that ends."""
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)  # whatever it is in the middle of: nobody waits for it
 
 
 def _batches(pool: Executor, waiting: dict[int, str], size: int) -> Iterator[tuple[int, xr.Dataset]]:
@@ -391,7 +402,7 @@ def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[
     try:
         path.mkdir(exist_ok=True)
         if (path / "sweep.json").exists():
-            if read_record(path / "sweep.json") != record:
+            if read_record(path / "sweep.json", SWEEP) != record:
                 raise ProblemError(f"a store goes on with the sweep that began it, got another in {shown(str(path))}.")
         elif any(path.iterdir()):
             raise ProblemError(f"the store of a sweep must be its own folder, got {shown(str(path))}: name a new one.")

@@ -17,6 +17,7 @@ from hamjl import functions, signals
 from hamjl.checks import choice, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
+from hamjl.foreign import Folder
 from hamjl.plain import Plain
 from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
 from hamjl.signals import Signal, extended
@@ -220,8 +221,8 @@ class SymbolicSystem(Plain):
         }
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any], folder: Path | None = None) -> SymbolicSystem:
-        """Build from the plain form; files named in it are looked up in `folder`."""
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> SymbolicSystem:
+        """Build from the plain form; data files named in it are in `folder` or below."""
         table = mapping(spec, "system")
         keys(table, "a system", tuple(cls.__dataclass_fields__))
         for name in ("states", "controls", "cost", "span"):

@@ -155,7 +155,7 @@ def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeyp
         lambda store: (store / "loss" / "c" / "2").unlink(),
         lambda store: (store / "x" / "zarr.json").write_text("{"),
         lambda store: (store / "run" / "commit.json").write_text("5"),
-        lambda store: (store / "run" / "recipe.nc").unlink(),
+        lambda store: (store / "run" / "recipe.json").unlink(),
         lambda store: change(store, length=10**6),
         lambda store: change(store, statistics="{"),
         lambda store: change(store, state={}),
@@ -252,7 +252,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence(tmp_path):
     store = tmp_path / "run.zarr"
     recipe = hj.Recipe(problem(), method=hj.Adaptive("BDF"), times=EVERY)
     create(recipe, store, chunk=40)
-    limit = str((store / "run" / "recipe.nc").stat().st_size // 4)
+    limit = str((store / "run" / "recipe.json").stat().st_size // 4)
     done = subprocess.run([sys.executable, "-c", FULL, str(store), limit], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "must be writable" in done.stdout

@@ -11,12 +11,14 @@ import numpy as np
 from scipy.integrate import BDF, DOP853, LSODA, RK45, Radau
 from scipy.optimize import brentq
 
+from hamjl import schema
 from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python import solvers
 from hamjl.engines.python.euler import periodic_sign
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.errors import EngineError
 from hamjl.lowered import Floats, Integers, Lowered, Result, State
+from hamjl.schema import Schema, array, check, flag, one_of, real, whole
 
 SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
@@ -129,14 +131,31 @@ class AdaptiveRun:
         return state
 
     def _restore(self, state: State) -> None:
+        check(state, self._schema())
         for name in _PLAIN:
             setattr(self, name, state[name])
         self.y, self.before, self.counts = state["y"].copy(), state["before"].copy(), Counter(state["counts"])
+        last = now = self.lowered.span[0]
         if "solver" in state:
             saved = state["solver"]
+            solvers.check_state(self._new_solver(self.entered, self.y), saved)
             self.solver = self._new_solver(saved["t"], saved["y"])
             solvers.restore(self.solver, saved)
+            last, now = self.solver.t if self.solver.t_old is None else self.solver.t_old, self.solver.t
+        elif not self.over:
+            raise ValueError("it has no solver")
+        if not (last <= self.reached <= now <= self.stop and self.entered <= self.reached):
+            raise ValueError("its times are in another order")
         self.dynamics.guess = state["guess"].copy()
+
+    def _schema(self) -> Schema:
+        """What a state holds."""
+        rules: dict[str, Any] = dict.fromkeys(("reached", "entered", "stop"), real)
+        names = SOLVERS if self.lowered.method.name == "auto" else (self.name,)
+        rules |= {"s": one_of(-1.0, 1.0), "over": flag, "flipped": flag, "name": one_of(*names)}
+        rules |= dict.fromkeys(("y", "before"), array(*self.y.shape))
+        rules |= {"guess": array(*self.dynamics.guess.shape), "solver?": schema.table()}
+        return rules | {"counts": dict.fromkeys(self.counts, whole())}
 
     # -- one step after the other ------------------------------------------------------------------------------------
     def _move(self) -> None:
@@ -271,9 +290,9 @@ class AdaptiveRun:
 
     def _after(self, t: float) -> float:
         candidates = [np.inf]
-        for table in self.dynamics.signals():
-            k = int(np.searchsorted(table.stops, t, side="right"))
-            candidates += table.stops[k : k + 1].tolist()
+        for signal in self.dynamics.signals():
+            k = int(np.searchsorted(signal.stops, t, side="right"))
+            candidates += signal.stops[k : k + 1].tolist()
         if self.lowered.law.flip == "periodic":
             half = 1.0 / (2.0 * self.lowered.law.frequency)
             k = int(np.floor(t / half - 0.5))

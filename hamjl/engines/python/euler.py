@@ -9,7 +9,9 @@ import numpy as np
 from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.lowered import Floats, Integers, LawCode, Lowered, Result, State, whole_steps
+from hamjl.schema import array, check, one_of, whole
 
+MOST = 10**18  # steps
 BLOCK = 1024  # steps whose drives are tabulated at once; blocks begin at multiples of it, wherever a run is taken up
 
 
@@ -22,6 +24,8 @@ class EulerRun:
         self.k, self.s = 0, 1.0
         self.status = "running"
         if state is not None:
+            arrays = {"y": array(*self.y.shape), "guess": array(*dynamics.guess.shape)}
+            check(state, {**arrays, "steps": whole(most=MOST), "sign": one_of(-1.0, 1.0)})
             self.y, self.k, self.s = state["y"].copy(), state["steps"], state["sign"]
             dynamics.guess = state["guess"].copy()
         self._dy = np.empty_like(self.y)
