@@ -209,9 +209,19 @@ def damage_store(store: Path, outside: Path, rng: np.random.Generator) -> str:
     file = files[int(rng.integers(len(files)))]
     chunks = [path for path in files if path.parent.name == "c" or path.parent.parent.name == "c"]
     metadata = [path for path in files if path.name == "zarr.json"]
-    kind = ["flip", "flip a chunk", "cut", "scribble", "remove", "folder", "link", "pipe", "forge", "metadata", "pickle"][
-        int(rng.integers(11))
-    ]
+    kind = [
+        "flip",
+        "flip a chunk",
+        "cut",
+        "scribble",
+        "remove",
+        "folder",
+        "link",
+        "pipe",
+        "forge",
+        "metadata",
+        "pickle",
+    ][int(rng.integers(11))]
     if kind == "flip":
         flip(file, rng)
     elif kind == "flip a chunk":

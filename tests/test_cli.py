@@ -255,6 +255,17 @@ def test_reproduce_writes_data_picture_and_text(tmp_path):
     assert "tanh" in text
 
 
+def test_the_text_of_a_figure_says_what_was_tracked(tmp_path):
+    """Figures 3 and 4 do not track Figure 1's cosine."""
+    assert call("reproduce", "fig3", "-o", tmp_path)[0] == 0
+    text = (tmp_path / "fig3.txt").read_text()
+    assert "predictable: 0.35 cos(0.01 t) + 0.15 cos(0.02 t)" in text
+    assert "unpredictable: patched, from seed 0" in text
+    assert "0.5 cos(0.01 t)" not in text
+    run = xr.load_dataset(tmp_path / "fig3-predictable.nc")
+    np.testing.assert_allclose(run.z[:, 0], 0.35 * np.cos(0.01 * run.time) + 0.15 * np.cos(0.02 * run.time), atol=1e-12)
+
+
 def test_doctor():
     code, output = call("doctor")
     assert code == 0

@@ -547,6 +547,17 @@ def test_the_network_is_drawn_at_the_sample_nearest_to_a_time(run):
     plt.close("all")
 
 
+def test_one_bar_of_colours_for_all_that_is_drawn_on_the_same_axes(run):
+    _, ax = plt.subplots()
+    for time in (0.0, 1.0, 2.0):
+        ax.clear()
+        run.hamjl.plot_network(ax, time)
+        assert len(ax.figure.axes) == 2
+    largest = float(abs(run.w[-1]).max())
+    assert ax.figure.axes[1].get_ylim()[1] == pytest.approx(largest)
+    plt.close("all")
+
+
 def tracker(outputs: int, neurons: int = 6) -> xr.Dataset:
     network = hj.Network.fully_connected(neurons, outputs=outputs)
     target = {name: 0.1 * k for k, name in enumerate(network.outputs)}
