@@ -41,7 +41,7 @@ from hamjl.store import create
 SECONDS, BYTES = 5.0, 2**30  # for each case
 HANG = 120  # seconds of waiting
 METHODS = [hj.Euler(0.01), *(hj.Adaptive(name) for name in ("RK45", "DOP853", "LSODA", "BDF", "Radau", "auto"))]
-STATES = ("x", "w", "p_x", "p_w")
+KINDS = "flip", "flip a chunk", "cut", "scribble", "remove", "folder", "link", "pipe", "forge", "metadata", "pickle"
 ODD = [
     *(None, True, 0, -1, 1, 2, 1e300, -1e300, 1e-300, float("nan"), float("inf"), 2**31, 2**63, 10**400, "", "x", "7"),
     *([], [[]], {}, {"a": 1}, [None], "\x1b[31m", "../../etc", "float64", "object", "success", "running", "diverged"),
@@ -209,9 +209,19 @@ def damage_store(store: Path, outside: Path, rng: np.random.Generator) -> str:
     file = files[int(rng.integers(len(files)))]
     chunks = [path for path in files if path.parent.name == "c" or path.parent.parent.name == "c"]
     metadata = [path for path in files if path.name == "zarr.json"]
-    kind = ["flip", "flip a chunk", "cut", "scribble", "remove", "folder", "link", "pipe", "forge", "metadata", "pickle"][
-        int(rng.integers(11))
-    ]
+    kind = [
+        "flip",
+        "flip a chunk",
+        "cut",
+        "scribble",
+        "remove",
+        "folder",
+        "link",
+        "pipe",
+        "forge",
+        "metadata",
+        "pickle",
+    ][int(rng.integers(11))]
     if kind == "flip":
         flip(file, rng)
     elif kind == "flip a chunk":
