@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,13 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
     zarr = _zarr()
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(attributes)
-    labels, variables = trajectory.coordinates(recipe.problem), trajectory.describe(recipe.problem)
-    for name, (dim, given) in labels.items():
+    for name, (dim, given) in trajectory.coordinates(recipe.problem).items():
         label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
         label[:] = np.array(given, dtype=object)
     for name, array in _arrays(recipe, layout).items():
-        _, long_name, units = variables.get(name, ((), *trajectory.TIME.values()))
         group.create_array(
             name, shape=(0, *array.chunk[1:]), chunks=array.chunk, dtype=array.dtype, dimension_names=array.dims,
-            attributes={"long_name": long_name, "units": units}, fill_value=math.nan,
+            attributes=array.attributes, fill_value=math.nan,
             compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()],
         )  # fmt: skip
     group.create_group("run")
@@ -186,15 +185,9 @@ def open_store(path: str | Path) -> xr.Dataset:
     ProblemError.
     """
     found = _find(path)
-    record, length = found.record, found.record["length"]
+    record, problem = found.record, found.recipe.problem
     with _reading(found.path):
-        fields = {name: lazy(found.group[name], found.path / name, length) for name in found.arrays}
-        times = {name: fields[name].load() for name in found.layout.grids}
-        if not all(np.isfinite(time.values).all() for time in times.values()):
-            raise ValueError("its times have gaps")
-        if length and times["time"].values[-1] != record["time"]:
-            raise ValueError("its times are others than its record says")
-        problem = found.recipe.problem
+        fields = {name: found.field(name) for name in trajectory.describe(problem)}
         labels = {
             name: (dim, np.array(given, dtype=np.str_))
             for name, (dim, given) in trajectory.coordinates(problem).items()
@@ -202,8 +195,8 @@ def open_store(path: str | Path) -> xr.Dataset:
         attrs = found.attributes | {name: record[name] for name in ("status", "message", "reached", "statistics")}
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
-        ds = xr.Dataset({name: fields[name] for name in trajectory.describe(problem)}, labels, attrs)
-        return ds.assign_coords({**times, "recipe": trajectory.carried(found.recipe.packed)})
+        ds = xr.Dataset(fields, labels, attrs)
+        return ds.assign_coords({**found.times, "recipe": trajectory.carried(found.recipe.packed)})
 
 
 @dataclass(frozen=True)
@@ -218,6 +211,20 @@ class _Found:
     arrays: dict[str, Stored]
     attributes: dict[str, Any]
     group: Any
+
+    def field(self, name: str) -> xr.Variable:
+        """The committed rows of a variable, lazy."""
+        return lazy(self.group[name], self.path / name, self.arrays[name], self.record["length"])
+
+    @cached_property
+    def times(self) -> dict[str, xr.Variable]:
+        """The times of samples; ValueError where they are not those of the record."""
+        times = {name: self.field(name).load() for name in self.layout.grids}
+        if not all(np.isfinite(time.values).all() for time in times.values()):
+            raise ValueError("its times have gaps")
+        if self.record["length"] and times["time"].values[-1] != self.record["time"]:
+            raise ValueError("its times are others than its record says")
+        return times
 
 
 def _find(path: str | Path) -> _Found:
@@ -237,7 +244,9 @@ def _find(path: str | Path) -> _Found:
         if record.get("attributes") not in (None, _digest(attributes)):
             raise ValueError("its attributes are others than those it was begun with")
         attributes.pop("recipe", None)
-    return _Found(path, record, files, recipe, layout, arrays, attributes, group)
+        found = _Found(path, record, files, recipe, layout, arrays, attributes, group)
+        assert found.times  # read and looked at
+        return found
 
 
 def _recipe(path: Path, record: dict[str, Any]) -> Recipe:
@@ -414,6 +423,9 @@ def _record(path: Path) -> dict[str, Any]:
         record = read_record(path / RECORD, COMMIT)
         if record["state"] is None and record["length"] > 0:
             raise ValueError("it has samples and no state")
+        counts = json.loads(record["statistics"])
+        if not schema.table()(counts) or not schema.text(counts.get("solver", "")):
+            raise ValueError("its statistics are no table")
         return record
     except (OSError, ValueError) as error:
         raise ProblemError(f"a store of hamjl's must be there, got {shown(str(path))} ({reason(error)}).") from None

@@ -284,3 +284,41 @@ def test_a_wrong_function_or_client(refused):
     refused("by name, got seed", lambda sead: problem(), {"seed": [0, 1]})
     pytest.importorskip("distributed")
     refused(r"distributed\.Client, got 5", problem(), {"seed": [0, 1]}, client=5)
+
+
+PARENT = """
+import sys; sys.path.insert(0, sys.argv[1])
+import hamjl as hj
+from conftest import random_problem
+if __name__ == "__main__":
+    hj.sweep(random_problem(1, span=(0, 1e5)), {"seed": [1, 2, 3, 4]}, method=hj.Euler(0.01), times=3, workers=2)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="children are listed there on Linux")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """Point 20: soon, however it ended and whatever they are in the middle of."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", os.path.dirname(__file__)])
+    listed, workers, deadline = f"/proc/{parent.pid}/task/{parent.pid}/children", [], time.monotonic() + 120
+    while len(workers) < 2 and time.monotonic() < deadline:  # beside the tracker of resources
+        time.sleep(0.5)
+        with open(listed) as file:
+            children = file.read().split()
+        workers = [pid for pid in children if "spawn_main" in commandline(pid)]
+    time.sleep(8.0)  # until they are at work
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in workers if "spawn_main" in commandline(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(workers) == 2
+    assert left == []
+
+
+def commandline(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read()
+    except OSError:
+        return ""
