@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hamjl.expressions import CONSTANTS, FUNCTIONS, Program
+from hamjl.expressions import CONSTANTS, Program
+from hamjl.operations import FUNCTIONS
 
 
 def compile_program(program: Program, labels: Sequence[str]) -> Callable[..., tuple[Any, ...]]:

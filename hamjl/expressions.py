@@ -1,9 +1,9 @@
 """Formulas as data: a small, safe language of smooth scalar functions, and their derivatives.
 
 A formula is a string such as ``"tanh(a) + a/10"``. It is checked node by node against the lists below and is never
-evaluated by Python, so a problem file cannot run code. It is differentiated once, as a graph of operations; what reaches
-an engine is a `Program`, a few straight-line assignments whose text means the same in Python and in Julia (with ``**``
-as power).
+evaluated by Python, so a problem file cannot run code. It is differentiated once, as a graph of operations; what
+reaches an engine is a `Program`, a few straight-line assignments whose text means the same in Python and in Julia (with
+``**`` as power).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hamjl.errors import ExpressionError, shown, unknown
+from hamjl.errors import ExpressionError, listed, shown, unknown
 from hamjl.operations import EXACT, FUNCTIONS, Graph
 
 if TYPE_CHECKING:
@@ -144,13 +144,17 @@ def _as_text(formula: Any, what: str) -> str:
     if isinstance(formula, str):
         return formula.strip()
     if isinstance(formula, int | float) and not isinstance(formula, bool) and abs(formula) < 1e300:
-        return repr(formula)
+        return str(int(formula)) if isinstance(formula, int) else repr(float(formula))
     if is_sympy(formula):
         try:
             return to_text(formula)
         except ExpressionError as error:
             raise ExpressionError(
                 f"{what} may hold only finite real numbers, {', '.join(FUNCTIONS)}, got {error}: write it with these."
+            ) from None
+        except RecursionError:
+            raise ExpressionError(
+                f"{what} must be nested at most {MAX_DEPTH} deep, got more: give it a simpler form."
             ) from None
     raise ExpressionError(
         f"{what} must be a string, a finite number or a SymPy expression, got {shown(formula)}: write it as a formula."
@@ -176,22 +180,25 @@ def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, d
         case ast.Name(id=name):
             if name in symbols or name in CONSTANTS:
                 return
-            raise ExpressionError(f"{unknown(f'A symbol of {what} {text!r}', name, (*symbols, *CONSTANTS))}")
+            raise ExpressionError(f"{unknown(f'A symbol of {what} {shown(text)}', name, (*symbols, *CONSTANTS))}")
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=operand):
             return descend(operand)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return descend(left, right)
         case ast.BinOp(op=ast.BitXor()):
-            raise ExpressionError(f"powers in {what} must be written with **, got ^ in {text!r}: write e.g. x**2.")
+            raise ExpressionError(f"powers in {what} must be written with **, got ^ in {shown(text)}: write e.g. x**2.")
         case ast.Call(func=ast.Name(id=name)) if name.lower() in SMOOTH:
-            raise ExpressionError(f"{what} must be smooth, got {name} in {text!r}: write e.g. {SMOOTH[name.lower()]}.")
+            raise ExpressionError(
+                f"{what} must be smooth, got {name} in {shown(text)}: write e.g. {SMOOTH[name.lower()]}."
+            )
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
-                raise ExpressionError(f"{unknown(f'A function of {what} {text!r}', name, FUNCTIONS)}")
+                raise ExpressionError(f"{unknown(f'A function of {what} {shown(text)}', name, FUNCTIONS)}")
             return descend(argument)
     raise ExpressionError(
-        f"{what} may hold only finite numbers, pi, {', '.join(symbols) or 'no symbol'}, + - * / ** and "
-        f"functions of one argument ({', '.join(FUNCTIONS)}), got {ast.unparse(node)!r} in {text!r}: remove it."
+        f"{what} may hold only finite numbers, pi, {listed(symbols) or 'no symbol'}, + - * / ** and "
+        f"functions of one argument ({', '.join(FUNCTIONS)}), got {shown(ast.unparse(node))} in {shown(text)}: remove "
+        "it."
     )
 
 

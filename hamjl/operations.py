@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -17,17 +18,17 @@ from hamjl.errors import ExpressionError
 
 Number = int | float | Fraction
 
-LIMIT = 100_000  # operations looked at, derivatives included: some tenths of a second
+LIMIT = 200_000  # operations looked at, derivatives included: half a second
 EXACT = 2**53  # integers up to it are kept as such, other constants become floating-point numbers
 DEEP = 20  # operations within each other on one line of a program
 TERM, FACTOR, SIGNED, POWER, ATOM = range(5)  # how tightly a text holds together
 
 
 class Graph:
-    """Operations on numbers and symbols. Each has a number, larger than those of its operands: what methods take and give.
+    """Operations on numbers and symbols, each a node. Methods take and give the numbers of nodes; operands come first.
 
-    The methods that add an operation simplify a little: constants are folded, and equal terms and factors collected where
-    they meet. ``what`` is what errors speak of.
+    Those that add an operation simplify a little: constants are folded, equal terms and factors collected where they
+    meet. ``what`` is what errors speak of.
     """
 
     def __init__(self, what: str, limit: int = LIMIT) -> None:
@@ -53,14 +54,14 @@ class Graph:
         return node[2] if node[0] == "number" else None
 
     def add(self, a: int, b: int) -> int:
+        if self.zero in (a, b):
+            return a + b - self.zero
         first, second = self.value(a), self.value(b)
         if second is not None:
             a, b, first, second = b, a, second, first
         if first is not None:
             if second is not None:
                 return self.number(fold(operator.add, first, second))
-            if first == 0:
-                return b
             kind, *parts = self._nodes[b]
             if kind in "+-" and (inner := self.value(parts[0])) is not None:
                 return (self.add if kind == "+" else self.subtract)(self.number(first + inner), parts[1])
@@ -76,11 +77,11 @@ class Graph:
         return self._node("+", min(a, b), max(a, b))
 
     def subtract(self, a: int, b: int) -> int:
+        if a == self.zero:
+            return self.scale(-1, b)
         first, second = self.value(a), self.value(b)
         if second is not None:
             return self.add(self.number(-second), a)
-        if first == 0:
-            return self.scale(-1, b)
         if first is not None:
             kind, *parts = self._nodes[b]
             if kind in "+-" and (inner := self.value(parts[0])) is not None:
@@ -108,6 +109,8 @@ class Graph:
         return self.zero if c == 0 else x if c == 1 else self._node("scale", self.number(c), x)
 
     def multiply(self, a: int, b: int) -> int:
+        if self.zero in (a, b):
+            return self.zero
         for k, other in ((a, b), (b, a)):
             if (value := self.value(k)) is not None:
                 return self.scale(value, other)
@@ -174,13 +177,16 @@ class Graph:
             return self._nodes[a][1]
         return self._node(name, a)
 
-    def _node(self, *node: Any) -> int:
-        self._asked += 1
+    def _ask(self, operations: int) -> None:
+        self._asked += operations
         if self._asked > self.limit:
             raise ExpressionError(
-                f"{self.what} must take at most {self.limit} operations, derivatives included, got more: give a simpler "
-                "form."
+                f"{self.what} must take at most {self.limit} operations, derivatives included, got more: give it a "
+                "simpler form."
             )
+
+    def _node(self, *node: Any) -> int:
+        self._ask(1)
         found = self._known.setdefault(node, len(self._nodes))
         if found == len(self._nodes):
             self._nodes.append(node)
@@ -220,7 +226,9 @@ class Graph:
     def derivatives(self, roots: Sequence[int], symbol: int) -> list[int]:
         """The derivatives of nodes by a symbol."""
         known, bit = self._slopes.setdefault(symbol, {}), self._symbols[symbol]
-        for k in self._below(roots, lambda k: self._symbols[k] & bit and k not in known):
+        new = self._below(roots, lambda k: self._symbols[k] & bit and k not in known)
+        self._ask(len(roots) + len(new))
+        for k in new:
             known[k] = self._derivative(k, lambda j: known.get(j, self.zero))
         return [known.get(k, self.zero) for k in roots]
 
@@ -317,9 +325,9 @@ class Graph:
     def print(self, roots: Sequence[int]) -> tuple[list[tuple[str, str]], list[str]]:
         """Assignments (name, formula), operands first, and the formula of each root; what is used twice has a name."""
         order = self._below(roots)
-        uses = dict.fromkeys(order, 0)
-        for k in [*roots, *(j for k in order for j in self._operands(k))]:
-            uses[k] += 1
+        uses = Counter(roots)
+        for k in order:
+            uses.update(self._operands(k))
         texts: dict[int, tuple[str, int, int]] = {}  # text, how tight, how deep
         assignments: list[tuple[str, str]] = []
         for k in order:
@@ -394,12 +402,13 @@ def fold(operation: Callable[..., Any], *numbers: Number | None) -> Number:
 
 def _plain(value: Number) -> Number:
     """A number in the simplest form that has its value, or the nearest in floating point."""
-    if not math.isfinite(value):
-        raise ExpressionError("constants must be finite real numbers, got one out of range: change them.")
-    if value in (0, 1, -1) or (isinstance(value, Fraction) and value.denominator == 1):
-        value = int(value)
-    top, bottom = value.as_integer_ratio()
-    return float(value) if isinstance(value, float) or max(abs(top), bottom) > EXACT else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ExpressionError("constants must be finite real numbers, got one out of range: change them.")
+        return int(value) if value in (0.0, 1.0, -1.0) else value
+    if max(abs(value.numerator), value.denominator) > EXACT:
+        return float(value)
+    return value.numerator if value.denominator == 1 else value
 
 
 def _one_and(g: Graph, sign: int, a: int) -> int:

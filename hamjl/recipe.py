@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from hamjl.checks import choice, count, increasing, keys, mapping, to_path
+from hamjl.checks import choice, count, increasing, keys, mapping, read_toml, to_path
 from hamjl.errors import ProblemError, shown
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
@@ -112,7 +111,7 @@ class Recipe:
         """Read a TOML problem file."""
         path = to_path(path, "the problem file")
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = read_toml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ProblemError(
                 f"the problem file must be readable, got {shown(str(path))} ({error.strerror})."

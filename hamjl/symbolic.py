@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from hamjl import functions, signals
 from hamjl.checks import choice, keys, mapping, number
-from hamjl.errors import ProblemError, shown
-from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, read, smooth
-from hamjl.operations import Graph, Number
+from hamjl.errors import ProblemError, listed, shown
+from hamjl.expressions import CONSTANTS, Program, check, emit, read, smooth
+from hamjl.operations import FUNCTIONS, Graph, Number
 from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
 from hamjl.signals import Signal, extended
 
@@ -149,9 +149,7 @@ class SymbolicSystem:
             return [graph.derivatives(rows, c) for c in by]
 
         slopes = {"x": gradient(h, x), "v": gradient(h, v)}
-        bends = {
-            f"{a}{b}": columns(slopes[a], by) for a, b, by in (("x", "x", x), ("x", "v", v), ("v", "v", v))
-        }
+        bends = {f"{a}{b}": columns(slopes[a], by) for a, b, by in (("x", "x", x), ("x", "v", v), ("v", "v", v))}
         best = self._solved(graph, v, slopes["v"], bends["vv"])
 
         def at_best(nodes: Sequence[int]) -> list[int]:
@@ -174,7 +172,11 @@ class SymbolicSystem:
             **_labelled("cost_v", gradient(cost, v)),
             **_labelled("f_x", _transposed(columns(f, x))),
             **_labelled("f_v", _transposed(columns(f, v))),
-            **{label: k for name, rows in bends.items() for label, k in _labelled(f"h_{name}", _transposed(rows)).items()},
+            **{
+                label: k
+                for name, rows in bends.items()
+                for label, k in _labelled(f"h_{name}", _transposed(rows)).items()
+            },
         }
         every = [name for part in names for name in part]
         controls = set(self.controls)
@@ -188,9 +190,9 @@ class SymbolicSystem:
         inverse = _inverse([[graph.value(k) for k in row] for row in bend])
         if inverse is None:
             raise ProblemError(
-                f"cost + p·x' must be quadratic in the controls {shown(self.controls)} with a constant positive definite "
-                f"matrix, got {shown([list(map(graph.text, row)) for row in bend])}: add a term such as v**2/2 to the "
-                "cost."
+                f"cost + p·x' must be quadratic in the controls {listed(self.controls)} with a constant positive "
+                f"definite matrix, got {shown([list(map(graph.text, row)) for row in bend])}: add a term such as "
+                "v**2/2 to the cost."
             )
         best: dict[int, int] = {}
         still = graph.substitute(slope, dict.fromkeys(v, graph.zero))
@@ -286,13 +288,14 @@ def _transposed(rows: list[list[int]]) -> list[list[int]]:
 
 def _inverse(matrix: list[list[Number | None]]) -> list[list[Number]] | None:
     """The inverse of a symmetric positive definite matrix, of a diagonal one exactly; none for any other matrix."""
-    if any(a is None for row in matrix for a in row):
+    given = [[a for a in row if a is not None] for row in matrix]
+    if any(len(row) < len(matrix) for row in given):
         return None
-    values = np.array(matrix, dtype=np.float64)
+    values = np.array(given, dtype=np.float64)
     try:
         np.linalg.cholesky(values)
     except np.linalg.LinAlgError:
         return None
     if (values == np.diag(np.diag(values))).all():
-        return [[Fraction(1) / row[k] if i == k else 0 for i in range(len(row))] for k, row in enumerate(matrix)]
+        return [[Fraction(1) / a if a else 0 for a in row] for row in given]
     return np.linalg.inv(values).tolist()
