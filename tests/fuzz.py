@@ -460,6 +460,22 @@ CAMPAIGNS: dict[str, tuple[Callable[[random.Random, Path], None], int]] = {
 }
 
 
+def _toil(seconds: float) -> None:
+    began = time.process_time()
+    while time.process_time() - began < seconds:
+        pass
+
+
+# what this program must see, by seed, in the campaign of that name
+WRONG: dict[str, Callable[[Path], Any]] = {
+    "foreign": lambda folder: {}["no such key"],
+    "outside": lambda folder: (folder.parent / "trap" / "secret.csv").read_text(),
+    "slow": lambda folder: _toil(SECONDS + 0.5),
+    "memory": lambda folder: bytearray(2 * BYTES),
+    "died": lambda folder: os.abort(),
+}
+
+
 # -- the process that tries them, and the one that watches -------------------------------------------------------------
 _seen: list[str] = []  # what the present case did that it must not do
 
@@ -472,7 +488,7 @@ def attempt(name: str, seed: int, folder: Path) -> tuple[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", hj.RunWarning)
-            CAMPAIGNS[name][0](rng, folder)
+            CAMPAIGNS[name][0](rng, folder) if name in CAMPAIGNS else list(WRONG.values())[seed](folder)
     except hj.HamjlError as error:
         kind, said = "refused", str(error)
         if "\n" in said or len(said) > 1000:
@@ -582,8 +598,9 @@ def campaign(name: str, count: int, seed: int = 0, workers: int = 2) -> tuple[Co
                 over = time.monotonic() - worker.since > (HANG if worker.seed is not None else START)
                 try:
                     said = worker.pipe.recv() if worker.pipe.poll() else None
-                except EOFError:
+                except (EOFError, OSError):  # it died
                     said, over = None, True
+                    worker.process.join()
                 if said == "ready":
                     worker.seed, worker.since = next(seeds, None), time.monotonic()
                     worker.pipe.send(worker.seed)
