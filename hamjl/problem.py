@@ -361,8 +361,8 @@ def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
     if bad.any():
         k = int(np.argmax(bad))
         raise ProblemError(
-            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for {phi!r}: "
-            "change it or the span (a number θ gives exp(θ t), safe at any length)."
+            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
+            f"{shown(phi)}: change it or the span (a number θ gives exp(θ t), safe at any length)."
         )
 
 
