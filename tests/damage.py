@@ -2,18 +2,21 @@
 
     python tests/damage.py --count 2000 --seed 1
 
-Of each case it is counted whether it was refused, or taken. Never may there be a foreign traceback, a wrong number that
-nobody forged, code of the file that runs, a file outside that changes, more than 5 s of work, or more than 1 GB.
+`checkpoint_case` and `store_case` are cases of `fuzz.py` (call `prepared` in each process before); here they are run
+and counted by the kind of damage. Never may there be a foreign traceback, a wrong number that nobody forged, code of
+the file that runs, a file outside that changes, one left behind, more than 5 s of work, or more than 1 GB.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import copy
 import hashlib
 import json
 import os
 import pickle
+import random
 import resource
 import shutil
 import signal
@@ -26,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,7 @@ from conftest import random_problem
 
 import hamjl as hj
 from hamjl import store as store_module
+from hamjl.cli import _summary
 from hamjl.store import create
 
 SECONDS, BYTES = 5.0, 2**30  # for each case
@@ -69,10 +74,13 @@ def _recipes() -> list[hj.Recipe]:
     return made + [hj.Recipe(random_problem(1, acyclic=True), hj.BackpropLimit(), method) for method in METHODS]
 
 
-def prepare(folder: Path) -> None:
-    """Sound checkpoints and stores, and a file outside that must stay as it is."""
+@lru_cache(maxsize=1)
+def prepared() -> Path:
+    """A folder of sound checkpoints and stores, for this process."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rng = np.random.default_rng(0)
-    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
     (folder / "stores").mkdir()
     recipes = _recipes()
     for k in rng.choice(len(recipes), 40, replace=False):
@@ -82,33 +90,28 @@ def prepare(folder: Path) -> None:
     options: list[dict[str, Any]] = [{"chunk": 5}, {"chunk": 7, "thin": {"p_x": 2}, "float32": ["x"]}]
     for k in rng.choice(len(recipes), 12, replace=False):
         recipe = hj.Recipe(recipes[k].problem, recipes[k].law, recipes[k].method, times={"every": 0.1})
-        stopped = _Stopped(recipe, folder / "stores" / str(k), options[k % 2], after=int(rng.integers(1, 5)))
-        stopped.run()
+        create(recipe, folder / "stores" / str(k), **options[k % 2])
+        _go_on(folder / "stores" / str(k), int(rng.integers(1, 5)))
+    return folder
 
 
-class _Stopped:
-    """A stored run that is killed, as it were, after some commits; some are never."""
+def _go_on(store: Path, commits: int) -> None:
+    """Go on with a stored run that is killed, as it were, after some commits, if it does not end before."""
+    write, left = store_module.write_record, [commits]
 
-    def __init__(self, recipe: hj.Recipe, path: Path, options: dict[str, Any], after: int) -> None:
-        self.recipe, self.path, self.options, self.after = recipe, path, options, after
+    def counted(path: Path, record: dict[str, Any]) -> None:
+        write(path, record)
+        left[0] -= 1
+        if left[0] == 0:
+            raise hj.ProblemError("stopped")
 
-    def run(self) -> None:
-        create(self.recipe, self.path, **self.options)
-        write, left = store_module.write_record, [self.after]
-
-        def counted(path: Path, record: dict[str, Any]) -> None:
-            write(path, record)
-            left[0] -= 1
-            if left[0] == 0:
-                raise hj.ProblemError("stopped")
-
-        store_module.write_record = counted
-        try:
-            hj.resume(self.path, progress=False)
-        except hj.ProblemError:
-            pass
-        finally:
-            store_module.write_record = write
+    store_module.write_record = counted
+    try:
+        hj.resume(store, progress=False)
+    except hj.ProblemError:
+        pass
+    finally:
+        store_module.write_record = write
 
 
 # -- how ---------------------------------------------------------------------------------------------------------------
@@ -249,34 +252,61 @@ def damage_store(store: Path, outside: Path, rng: np.random.Generator) -> str:
     return kind
 
 
-# -- one case ----------------------------------------------------------------------------------------------------------
-def use_checkpoint(path: Path) -> None:
-    """All that a session is good for."""
+# -- cases ------------------------------------------------------------------------------------------------------------
+DONE = ["nothing"]  # what the present case has damaged
+
+
+def checkpoint_case(rng: random.Random, folder: Path) -> None:
+    """A damaged or forged checkpoint, and all that a session is good for."""
+    numbers = np.random.default_rng(rng.getrandbits(64))
+    bases = sorted((prepared() / "checkpoints").iterdir())
+    path = Path(shutil.copy(bases[int(numbers.integers(len(bases)))], folder / "c.json"))
+    how = [flip, cut, scribble, *[forge] * 9][int(numbers.integers(12))]
+    how(path, numbers)
+    DONE[0] = f"checkpoint: {how.__name__}"
     session = hj.Session.restore(path)
     session.state.load()
     session.advance(session.time + 0.05, 3, progress=False)
     session.checkpoint()
 
 
-def use_store(path: Path, sound: xr.Dataset | None) -> None:
-    """Read and go on; ArithmeticError where numbers are wrong that nobody forged."""
-    from hamjl.cli import _summary
+def store_case(rng: random.Random, folder: Path) -> None:
+    """A damaged or forged store, read and gone on with; where a bit was turned, numbers are the same or refused."""
+    numbers = np.random.default_rng(rng.getrandbits(64))
+    bases = sorted((prepared() / "stores").iterdir())
+    base = bases[int(numbers.integers(len(bases)))]
+    outside, store = folder / "outside", Path(shutil.copytree(base, folder / "s.zarr"))
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    done = damage_store(store, outside, numbers)
+    DONE[0] = f"store: {done}"
+    try:
+        for ask in (hj.open, partial(hj.resume, progress=False)):
+            found = ask(store).load()
+            if done.startswith("flip"):
+                sound = whole(base)
+                for name in found.data_vars:
+                    assert np.array_equal(found[name], sound[name][: len(found[name])], equal_nan=True), "wrong numbers"
+            _summary(found)
+            assert found.hamjl.recipe.problem is not None
+    finally:
+        assert os.listdir(outside) == ["precious"], "something was written outside, or ran"
+        assert (outside / "precious").read_text() == "mine", "a file outside was changed"
+        assert sorted(os.listdir(folder)) == ["outside", "s.zarr"], "something was left behind"
 
-    for ask in (hj.open, lambda path: hj.resume(path, progress=False)):
-        found = ask(path).load()
-        if sound is not None and not found.identical(sound.isel({d: slice(found.sizes[d]) for d in _times(found)})):
-            same = all(np.array_equal(found[n], sound[n][: len(found[n])], equal_nan=True) for n in found.data_vars)
-            if not same or found.attrs["recipe"] != sound.attrs["recipe"]:
-                raise ArithmeticError("wrong numbers")
-        _summary(found)
-        found.hamjl.recipe  # noqa: B018
+
+@lru_cache
+def whole(base: Path) -> xr.Dataset:
+    """A sound store to the end of its run."""
+    with tempfile.TemporaryDirectory() as place:
+        return hj.resume(shutil.copytree(base, Path(place, "s.zarr")), progress=False).load()
 
 
-def _times(ds: xr.Dataset) -> list[str]:
-    return [str(dim) for dim in ds.dims if str(dim).startswith("time")]
+# -- by themselves ----------------------------------------------------------------------------------------------------
+CASES = {"checkpoints": checkpoint_case, "stores": store_case}
 
 
-def outcome(use: Callable[[], None]) -> tuple[str, str]:
+def outcome(case: Callable[[], None]) -> tuple[str, str]:
     """How one case ended, and what there is to say of it."""
 
     def hang(*_: Any) -> None:
@@ -286,7 +316,7 @@ def outcome(use: Callable[[], None]) -> tuple[str, str]:
     signal.alarm(HANG)
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        use()
+        case()
         found = "taken", ""
     except hj.HamjlError as error:
         found = ("refused", str(error)) if "\n" not in str(error) else ("foreign", str(error))
@@ -294,74 +324,40 @@ def outcome(use: Callable[[], None]) -> tuple[str, str]:
         found = "foreign", traceback.format_exc()
     finally:
         signal.alarm(0)
-    if time.process_time() - began > SECONDS:
-        found = "slow", f"{time.process_time() - began:.1f} s: {found}"
+    if (spent := time.process_time() - began) > SECONDS:
+        found = "slow", f"{spent:.1f} s: {found}"
     if 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) > BYTES:
         found = "large", str(found)
     return found
 
 
-def batch(folder: str, kind: str, seeds: list[int]) -> list[tuple[str, str, int, str]]:
+def batch(kind: str, seeds: list[int]) -> list[tuple[str, str, int, str]]:
     """Some cases in this process: (what was done, how it ended, seed, what there is to say)."""
     warnings.simplefilter("ignore")
-    base, found = Path(folder), []
+    for base in sorted((prepared() / "stores").iterdir()):
+        whole(base)
+    found = []
     for seed in seeds:
-        rng = np.random.default_rng(seed)
         with tempfile.TemporaryDirectory() as place:
-            work, outside = Path(place, "inside"), Path(place, "outside")
-            outside.mkdir()
-            (outside / "precious").write_text("mine")
-            work.mkdir()
-            done, use = (_checkpoint if kind == "checkpoints" else _store)(base / kind, work, outside, rng)
-            ended, words = outcome(use)
-            if sorted(os.listdir(outside)) != ["precious"] or (outside / "precious").read_text() != "mine":
-                ended = "outside"
-            if len(os.listdir(work)) > 1:
-                ended = "stray"
-            found.append((f"{kind}: {done}", ended, seed, words))
+            ended, words = outcome(partial(CASES[kind], random.Random(seed), Path(place)))
+            found.append((DONE[0], ended, seed, words))
     return found
 
 
-def _checkpoint(base: Path, work: Path, outside: Path, rng: np.random.Generator) -> tuple[str, Callable[[], None]]:
-    bases = sorted(base.iterdir())
-    path = Path(shutil.copy(bases[int(rng.integers(len(bases)))], work / "c.json"))
-    how = [flip, cut, scribble, *[forge] * 9][int(rng.integers(12))]
-    how(path, rng)
-    return how.__name__, lambda: use_checkpoint(path)
-
-
-def _store(base: Path, work: Path, outside: Path, rng: np.random.Generator) -> tuple[str, Callable[[], None]]:
-    bases = sorted(base.iterdir())
-    chosen = bases[int(rng.integers(len(bases)))]
-    path = Path(shutil.copytree(chosen, work / "s.zarr"))
-    done = damage_store(path, outside, rng)
-    sound = hj.run(hj.open(chosen).hamjl.recipe, progress=False) if "flip a chunk" in done else None
-    if sound is not None:
-        sound = hj.resume(shutil.copytree(chosen, outside.parent / "sound"), progress=False).load()
-    return done, lambda: use_store(path, sound)
-
-
-def campaign(count: int, seed: int, folder: Path, workers: int = 2) -> tuple[Counter[tuple[str, str]], list[str]]:
+def campaign(count: int, seed: int, workers: int = 2) -> tuple[Counter[tuple[str, str]], list[str]]:
     """The counts of (what was done, how it ended), and what must not be."""
-    prepare(folder)
     counts: Counter[tuple[str, str]] = Counter()
     bad: list[str] = []
-    kinds = [("checkpoints", k) for k in range(seed, seed + count // 2)]
-    kinds += [("stores", k) for k in range(seed, seed + count - count // 2)]
-    parts = [kinds[k : k + 25] for k in range(0, len(kinds), 25)]
+    parts = [
+        (kind, list(range(seed, seed + count // 2))[k : k + 25]) for kind in CASES for k in range(0, count // 2, 25)
+    ]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        futures = [
-            pool.submit(batch, str(folder), kind, [k for which, k in part if which == kind])
-            for part in parts
-            for kind in ("checkpoints", "stores")
-            if any(which == kind for which, _ in part)
-        ]
-        for future in futures:
+        futures = {pool.submit(batch, *part): part for part in parts}
+        for future, (kind, part) in futures.items():
             try:
                 results = future.result()
             except BrokenProcessPool:
-                bad.append("a process crashed")
-                counts["?", "crash"] += 1
+                bad.append(f"a process crashed at {kind} {part[0]} to {part[-1]}, or with another one that did")
                 continue
             for done, ended, k, words in results:
                 counts[done, ended] += 1
@@ -375,10 +371,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        counts, bad = campaign(options.count, options.seed, Path(folder) / "sound")
+    counts, bad = campaign(options.count, options.seed)
     for (done, ended), number in sorted(counts.items()):
-        print(f"{number:6} {done:28} {ended}")
+        print(f"{number:6} {done:24} {ended}")
     print(f"{sum(counts.values()):6} cases, {len(bad)} that must not be")
     for words in bad[:20]:
         print("-" * 100, words, sep="\n")
