@@ -14,9 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import functions, signals
-from hamjl.checks import choice, count, finite, keys, mapping, number, scalar
+from hamjl.checks import choice, count, finite, folded, keys, mapping, number, scalar
 from hamjl.codegen import compile_program
-from hamjl.errors import ProblemError, shown
+from hamjl.errors import ProblemError, listed, shown
 from hamjl.foreign import Folder
 from hamjl.lowered import BOUND
 from hamjl.network import BIAS, Network
@@ -122,7 +122,8 @@ class Problem:
             free = [k for k, name in enumerate(names) if name != BIAS or given.table.channels == len(names)]
             pairs = [(given, np.array(free, dtype=np.int64))]
         else:
-            pairs = [(signal, np.array([names.index(name)], dtype=np.int64)) for name, signal in given.items()]
+            position = {name: k for k, name in enumerate(names)}
+            pairs = [(signal, np.array([position[name]], dtype=np.int64)) for name, signal in given.items()]
         taken = {int(k) for _, columns in pairs for k in columns}
         if what == "inputs" and BIAS in names and names.index(BIAS) not in taken:
             pairs.append((signals.constant(1.0), np.array([names.index(BIAS)], dtype=np.int64)))
@@ -207,8 +208,9 @@ class Problem:
         if value is None:
             value = {}
         if isinstance(value, Mapping):
+            known = set(names)
             for name in value:
-                choice(name, names, f"A name of {what}")
+                choice(name, known, f"A name of {what}")
             result = {str(name): one_signal(part, f"{what} {name!r}") for name, part in value.items()}
             for name, signal in result.items():
                 if signal.table.channels != 1:
@@ -223,13 +225,15 @@ class Problem:
             wanted = names
         if signal.table.channels != len(wanted):
             raise ProblemError(
-                f"{what} must have one channel each for {', '.join(wanted) or 'no vertex'}, got "
+                f"{what} must have one channel each for {listed(wanted) or 'no vertex'}, got "
                 f"{signal.table.channels} channel(s): match them, or give a mapping from names to signals."
             )
         if signal.channels is None or not set(signal.channels) & set(self.network.vertices):
+            self._check_no_near_names(signal.channels or (), what)
             return signal  # in order, also where names are of another kind, such as the columns of a table
+        known = set(wanted)
         for name in signal.channels:
-            if name not in wanted:
+            if name not in known:
                 raise ProblemError(
                     f"channels of {what} named after vertices must be {shown(list(wanted))}, got {shown(name)}: select "
                     "or rename them, or drop their names to go by order."
@@ -238,13 +242,24 @@ class Problem:
             raise ProblemError(f"channels of {what} must have different names, got {shown(signal.channels)}: rename.")
         return signals.series(signal.spec["data"].sel(channel=list(wanted)), signal.spec["interpolation"])
 
+    def _check_no_near_names(self, channels: tuple[str, ...], what: str) -> None:
+        """Refuse to go by order where a name is a vertex's but for capitals or spaces."""
+        near = {folded(name): name for name in self.network.vertices} if channels else {}
+        for name in channels:
+            if folded(name) in near:
+                raise ProblemError(
+                    f"channels of {what} must be named after vertices exactly or not at all, got {shown(name)}, nearly "
+                    f"{near[folded(name)]!r}: rename it, or drop the names to go by order."
+                )
+
     def _check_signals(self) -> None:
         for what, names in (("inputs", self.network.inputs), ("target", self.network.outputs)):
             pairs = self.signal_table(what)
             for signal, columns in pairs:
-                label = ", ".join(names[k] for k in columns)
+                label = listed(names[k] for k in columns)
                 covered(signal, self.span, what, label, gaps=what == "target")
-            missing = [k for k in range(len(names)) if all(k not in columns for _, columns in pairs)]
+            given = {int(k) for _, columns in pairs for k in columns}
+            missing = [k for k in range(len(names)) if k not in given]
             if what == "inputs" and missing:
                 raise ProblemError(
                     f"every input needs a signal, got none for {names[missing[0]]!r}: give inputs={{…}}."
@@ -341,8 +356,8 @@ def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
     if bad.any():
         k = int(np.argmax(bad))
         raise ProblemError(
-            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for {phi!r}: "
-            "change it or the span (a number θ gives exp(θ t), safe at any length)."
+            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
+            f"{shown(phi)}: change it or the span (a number θ gives exp(θ t), safe at any length)."
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from hamjl.checks import choice, count, increasing, keys, mapping, to_path
+from hamjl.checks import choice, count, increasing, keys, mapping, read_toml, to_path
 from hamjl.errors import ProblemError, shown
 from hamjl.foreign import Folder, read_netcdf, read_text
 from hamjl.laws import BoundaryValue, CostateReversal, Law
@@ -150,7 +149,7 @@ def files_of(path: str | Path) -> list[Path]:
 def _table(path: Path) -> dict[str, Any]:
     """What a TOML file says."""
     try:
-        return tomllib.loads(read_text(path))
+        return read_toml(read_text(path))
     except OSError as error:
         raise ProblemError(f"the problem file must be readable, got {shown(str(path))} ({error.strerror}).") from None
     except (ValueError, RecursionError) as error:
