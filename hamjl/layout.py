@@ -190,9 +190,10 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Any:
         rows = key[0] if isinstance(key, tuple) else key
-        chosen: Any = range(self.shape[0])[rows]
-        chosen = [chosen] if isinstance(chosen, int) else [*chosen[:1], *chosen[-1:]]
-        first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(self.shape[0])
+        else:  # dask hands on whole numbers and lists as they are
+            first, last = int(np.min(rows)), int(np.max(rows)) + 1
         files = list(chunks_of(self.folder, self.array.chunks, first, last))
         try:
             for file in files:
