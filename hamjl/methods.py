@@ -90,16 +90,20 @@ class Collocation(Method):
     """
 
     tolerance: float = 1e-4
-    nodes: int = 100
+    nodes: int | None = None
     max_nodes: int = 20_000
     max_iterations: int = 1000
+    starts: int | None = None
+    effort: float = 1.0
     start: xr.DataArray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tolerance", number(self.tolerance, "tolerance", positive=True))
-        for name in ("nodes", "max_nodes", "max_iterations"):
-            object.__setattr__(self, name, count(getattr(self, name), name, least=1))
-        if self.max_nodes < self.nodes:
+        for name in ("tolerance", "effort"):
+            object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
+        for name in ("nodes", "max_nodes", "max_iterations", "starts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, count(getattr(self, name), name, least=1))
+        if self.max_nodes < (self.nodes or 1):
             raise ProblemError(
                 f"max_nodes must be nodes or more, got {self.max_nodes} and {self.nodes}: raise it, or lower nodes."
             )

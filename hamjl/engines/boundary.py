@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
 from hamjl.lowered import STATUS, Lowered, Monitor, Result
+
+STARTS = 8  # that are tried, if no number is given and no start
 
 Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial values
 
@@ -24,6 +27,8 @@ def run_boundary(
         lowered.span,
         tolerance=method.rtol,
         nodes=method.nodes,
+        starts=method.starts or (1 if lowered.guess is not None else STARTS),
+        effort=method.effort,
         max_nodes=method.max_nodes,
         max_iterations=method.max_steps,
         guess=lowered.guess,
@@ -31,7 +36,8 @@ def run_boundary(
         transcribe=transcribe,
     )
     with np.errstate(all="ignore"):  # what is not finite is found by looking at the cost
-        found = search.run()
+        with threadpool_limits(1):  # blocks are small
+            found = search.run()
     if found is None:
         nothing = np.empty((0, len(lowered.initial)))
         return Result(nothing, np.empty(0), "diverged", STATUS["diverged"], start, {"solver": method.name})
@@ -43,6 +49,9 @@ def run_boundary(
         "gradient_norm": found.gradient,
         "certificate": found.certificate,
         "terminal_costate": float(np.abs(last).max()),
+        "curvature": found.curvature,
+        "starts": len(found.ends),
+        "ends": ", ".join(f"{name} {cost:.6g}" for name, cost in sorted(found.ends.items(), key=lambda end: end[1])),
         "iterations": found.iterations,
         "nodes": len(curve.nodes) - 1,
     }
