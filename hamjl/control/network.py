@@ -97,24 +97,24 @@ class NetworkPoint:
         return by_x, by_w
 
     def second_variation(self, p: Array) -> tuple[Array, Array, Array]:
-        """Second derivatives of cℓ + p·f by (x, w): outerᵀ inner, (…, 3 neuron, x + w), plus a diagonal in w, (…, arc).
+        """Second derivatives of cℓ + p·f by (x, w): rowsᵀ middle rows, (…, 3 neuron, x + w), plus a diagonal in w.
 
-        x and w meet in the activations a, and where an arc leaves x_j with its weight.
+        The rows are δx, δa, and Σ_k g_k δw_kj: what meets δx_j where arcs leave it.
         """
         f, n, inside = self.field, self.field.neurons, self.model.inner
-        outer = np.zeros((*self.x.shape[:-1], 3 * n, n + len(f.source)))
-        inner = np.zeros_like(outer)
+        rows = np.zeros((*self.x.shape[:-1], 3 * n, n + len(f.source)))
+        middle = np.zeros((*self.x.shape[:-1], 3 * n, 3 * n))
         each = np.arange(n)
-        outer[..., each, each] = inner[..., 2 * n + each, each] = 1.0
-        outer[..., n : 2 * n, :n], outer[..., n : 2 * n, n:] = self.activation_jacobian()
-        inner[..., n : 2 * n, :] = (self.bend * p)[..., None] * outer[..., n : 2 * n, :]
-        leaving = (f.source[inside] - f.inputs, n + inside)
-        inner[..., *leaving] = outer[..., 2 * n + leaving[0], leaving[1]] = (self.gain * p)[..., f.target[inside]]
+        rows[..., each, each] = 1.0
+        rows[..., n : 2 * n, :n], rows[..., n : 2 * n, n:] = self.activation_jacobian()
+        rows[..., 2 * n + f.source[inside] - f.inputs, n + inside] = (self.gain * p)[..., f.target[inside]]
+        middle[..., each, 2 * n + each] = middle[..., 2 * n + each, each] = 1.0
+        middle[..., n + each, n + each] = self.bend * p
         for k, column in enumerate(np.eye(len(f.outputs))):
             curvature = self.model.dynamics.loss_curvature(self.x, self.drive, column)
-            inner[..., f.outputs, f.outputs[k]] += f.loss_scale * curvature
+            middle[..., f.outputs, f.outputs[k]] += f.loss_scale * curvature
         bend = f.regularizer_scale * self.model.regularizer(self.w)[1] * np.ones_like(self.w)
-        return outer, inner, bend
+        return rows, middle, bend
 
     def driver_jacobian(self) -> Array:
         """∂f/∂w (…, neuron, arc)."""
@@ -153,17 +153,17 @@ class WeightControl:
 
     basis = None  # of the unknown: the arcs
 
-    def map(self) -> tuple[Array, Array, Array]:
+    def map(self, part: slice) -> tuple[Array, Array, Array]:
         """Stages of w and of √(m c φ b h) v, and w at the next node, by (w, unknown_1, unknown_2), for each arc alike.
 
         Shapes (k, 2, 3), (k, 2, 3) and (k, 3).
         """
-        flow, scale = self._flow, self._scale[..., 0]
-        own = flow.inverse @ (self.mesh.h[:, None, None] * MATRIX) / scale[:, None]
-        stages = np.concatenate((flow.from_node, own), axis=2)
-        effort = -(scale * self.theta[..., 0])[..., None] * stages
+        flow, scale = self._flow, self._scale[part, :, 0]
+        own = flow.inverse[part] @ (self.mesh.h[part, None, None] * MATRIX) / scale[:, None]
+        stages = np.concatenate((flow.from_node[part], own), axis=2)
+        effort = -(scale * self.theta[part, :, 0])[..., None] * stages
         effort[:, :, 1:] += np.eye(2)
-        across = np.concatenate((flow.across[:, 0], ROOT3 * (own[:, 1] - own[:, 0])), axis=1)
+        across = np.concatenate((flow.across[part, 0], ROOT3 * (own[:, 1] - own[:, 0])), axis=1)
         return stages, effort, across
 
     def driver(self, unknown: Array) -> Array:

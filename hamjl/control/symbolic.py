@@ -106,7 +106,7 @@ class SymbolicPoint:
         return xx, xv, vv
 
     def second_variation(self, p: Array) -> tuple[Array, Array, Array]:
-        """The same as one product outerᵀ inner, and a diagonal in v, which is none."""
+        """The same as rowsᵀ middle rows, and a diagonal in v, which is none."""
         xx, xv, vv = self.hessian(p)
         whole = np.block([[xx, xv], [np.swapaxes(xv, -1, -2), vv]])
         return np.eye(whole.shape[-1]) + np.zeros_like(whole), whole, np.zeros_like(self._v)
@@ -135,9 +135,9 @@ class DirectControl:
     control = tangent = driver
     memory = 0  # numbers that go from interval to interval
 
-    def map(self) -> tuple[Array, Array, Array]:
+    def map(self, part: slice) -> tuple[Array, Array, Array]:
         """Stages of v, of the effort apart from the running cost, and of what is kept, by (unknown_1, unknown_2)."""
-        stages = np.eye(2) / self._scale
+        stages = np.eye(2) / self._scale[part]
         return stages, np.zeros_like(stages), np.zeros_like(stages[:, 0])
 
     def effort(self, unknown: Array) -> float:

@@ -209,19 +209,20 @@ class Point:
         result: Array = measure * by_driver + derivatives.driver_by_costate(dp)
         return result
 
-    def second_variation(self) -> tuple[Array, Array, Array, Array]:
-        """Of the integrand of G plus p·f at the stages, and ∂f/∂driver; the driver in the basis of the control.
+    def second_variation(self, part: slice) -> tuple[Array, Array, Array, Array]:
+        """Of the integrand of G plus p·f at the stages of some intervals, and ∂f/∂driver; the driver in the basis of the control.
 
-        The form in (δx, δdriver) is outerᵀ inner, (k, 2, r, x + driver), plus a diagonal in the driver, (k, 2, driver).
+        The form in (δx, δdriver) is rowsᵀ middle rows, (k, 2, r, x + driver) and (k, 2, r, r), plus a diagonal in the
+        driver, (k, 2, driver).
         """
-        measure = self.of.measure[..., None]
-        outer, inner, bend = self.derivatives.second_variation(self.costates[0] / measure)
-        by_driver, basis, n = self.derivatives.driver_jacobian(), self.of.control.basis, self.x.shape[-1]
-        inner *= measure[..., None]
+        of, measure = self.of, self.of.measure[part, :, None]
+        at = of.model.at(self.x[part], self.driver[part], of.drive[part])
+        rows, middle, bend = at.second_variation(self.costates[0][part] / measure)
+        by_driver, basis, n = at.driver_jacobian(), of.control.basis, self.x.shape[-1]
         if basis is not None:
             by_driver = by_driver @ basis
-            outer, inner = (np.concatenate((f[..., :n], f[..., n:] @ basis), axis=-1) for f in (outer, inner))
-        return outer, inner, measure * bend, by_driver
+            rows = np.concatenate((rows[..., :n], rows[..., n:] @ basis), axis=-1)
+        return rows, measure[..., None] * middle, measure * bend, by_driver
 
     def end_state(self) -> Array:
         """x, and w of a network, at the last node."""
