@@ -100,8 +100,8 @@ class Search:
             self._begin()
             self._race()
             ranked = sorted(self.running.values(), key=lambda descent: descent.cost)
-            for descent in ranked:
-                if descent.cost < self.value * (1 - ALIKE):
+            for k, descent in enumerate(ranked):
+                if k == 0 or descent.cost < self.value * (1 - ALIKE):
                     self._finish(descent)
         except KeyboardInterrupt:
             interrupted = True
