@@ -2,9 +2,9 @@
 
 python benchmarks/starts.py [--problems 30] [--starts 50] [--first 0] [--engine python]
 
-Problems have 2 to 5 neurons, horizons of 5 to 40, some with self-loops, inputs or gaps in the target, losses of the library,
-a user's own and softmax. Each random start is a control of its own, piecewise linear in time, of which the search starts
-alone; its own cost is that of `hamjl.adjoint`.
+Problems have 2 to 5 neurons, horizons of 5 to 40, some self-loops, inputs or gaps in the target, losses of the library,
+a user's own and softmax. Each random start is a control of its own, piecewise linear in time, from which alone a
+search starts; its own cost is that of `hamjl.adjoint`.
 """
 
 import argparse
@@ -34,10 +34,7 @@ def problem(seed: int) -> hj.Problem:
     end = float(rng.uniform(5.0, 40.0))
     t = np.linspace(0, end, 41)
     z = rng.uniform(0.2, 0.7) * np.cos(rng.uniform(0.05, 1.0) * t + rng.uniform(0, 6))
-    if loss.startswith("softmax"):
-        z = np.stack([0.5 + 0.5 * z, 0.5 - 0.5 * z], axis=1)
-    else:
-        z = z[:, None]
+    z = np.stack([0.5 + 0.5 * z, 0.5 - 0.5 * z], axis=1) if loss.startswith("softmax") else z[:, None]
     if seed % 4 == 1:
         z[12:18] = np.nan
     target = xr.DataArray(z, {"time": t}, ("time", "output"))
@@ -103,7 +100,10 @@ def main() -> None:
         good += cost <= 1.01 * best
         sizes = f"{seed:4d} {len(one.network.neurons):2d} {len(one.network.arcs):4d} {one.span[1]:5.1f}"
         mine = f"{cost:11.5f} {statistics['certificate']:11.1e} {spent:7.2f}"
-        print(f"{sizes} | {mine} | {best:14.5f} {cost / best:10.5f} {above:16d} {time.perf_counter() - begun:8.1f}", flush=True)
+        print(
+            f"{sizes} | {mine} | {best:14.5f} {cost / best:10.5f} {above:16d} {time.perf_counter() - begun:8.1f}",
+            flush=True,
+        )
     print(f"default within 1 % of the best of {given.starts} random starts on {good} of {given.problems}")
 
 

@@ -22,7 +22,7 @@ def smallest(problem: Transcription, unknown: Array) -> tuple[float, Array]:
     The metric is that of the unknown, in which the curvature of kinetic term and regulariser is 1: an exact problem's
     by inverse iteration, and then its sign is certain; else by Lanczos's method.
     """
-    direction = np.random.default_rng(0).normal(size=unknown.size)
+    direction: Array = np.random.default_rng(0).normal(size=unknown.size)
     direction /= np.linalg.norm(direction)
     if not problem.exact:
         return _lanczos(problem, unknown, direction)

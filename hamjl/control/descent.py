@@ -1,4 +1,4 @@
-"""Newton's method for the minimum of G on one mesh, from one start: exact steps for small networks, conjugate gradients."""
+"""Newton's method for the minimum of G on one mesh, from one start, by exact steps or by conjugate gradients."""
 
 from __future__ import annotations
 

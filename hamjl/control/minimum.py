@@ -15,7 +15,7 @@ from hamjl.control.certificate import Hermite
 from hamjl.control.collocation import Mesh
 from hamjl.control.descent import Descent
 from hamjl.control.starts import Path, Start, starts
-from hamjl.control.transcription import Transcription
+from hamjl.control.transcription import Transcription, exact
 from hamjl.dynamics import FullDynamics, full_dynamics_of
 from hamjl.lowered import LawCode, NetworkField, SymbolicField
 
@@ -31,7 +31,7 @@ MOST = 4  # parts of one interval when a mesh is refined
 PER_UNIT, PER_PERIOD = 2.0, 10.0  # intervals of the first mesh, by 1/c and by the period of the fastest signal
 FEWEST, MANY = 40, 5000
 ROUNDING = 1e-9  # of costs that are compared
-LOSS = 0.02  # of the cost, at most, where control goes to another mesh in one go
+LOSS, FEW = 0.02, 4  # of the cost, at most, where the control goes to a finer mesh, unless few intervals are cut
 ESCAPES = 3  # from saddles
 
 
@@ -89,7 +89,7 @@ class Search:
         self.mesh = first_mesh(field, self.dynamics, span, nodes, max_nodes)
         self.running: dict[str, Descent] = {}
         self.ends: dict[str, float] = {}
-        self.iterations = 0
+        self.iterations, self.exact = 0, exact(field)
         self.best: Descent | None = None
         self.value = np.inf  # G of the best, apart from its mesh
 
@@ -144,7 +144,9 @@ class Search:
         """Take in a start on a mesh so fine that its cost is right."""
         mesh = self.mesh
         here, finer = (self._descent(start.path, one) for one in (mesh, mesh.refined(2)))
-        while not abs(here.cost - finer.cost) <= 1e-3 * abs(finer.cost) and 2 * len(finer.problem.mesh) <= self.max_nodes:
+        while (
+            not abs(here.cost - finer.cost) <= 1e-3 * abs(finer.cost) and 2 * len(finer.problem.mesh) <= self.max_nodes
+        ):
             here, finer = finer, self._descent(start.path, finer.problem.mesh.refined(2))
         self._add(start.name, here if np.isfinite(here.cost) else finer)
         if np.isfinite(here.cost):
@@ -204,10 +206,7 @@ class Search:
             descent = self._descend(away)
         while True:
             self._consider(descent)
-            mesh = self._refined(descent)
-            if mesh is None:
-                return
-            finer = self._transfer(descent, mesh)
+            finer = self._refine(descent)
             if finer is None:
                 return
             descent = self._descend(finer)
@@ -242,19 +241,20 @@ class Search:
         if value <= self.value * (1 + ROUNDING):
             self.best, self.value = copy(descent), min(value, self.value)
 
-    def _refined(self, descent: Descent) -> Mesh | None:
-        """A mesh on which the certificate should hold; None where it does, or no further is to be gone."""
-        ratio = self._curve(descent).residual() / self.tolerance
-        if ratio.max() <= 1.0 or self.iterations >= self.max_iterations:
-            return None
-        parts = np.clip(np.ceil((1.3 * ratio) ** (1 / 3)), 1, MOST).astype(int)
-        if parts.max() == 1 or parts.sum() > self.max_nodes:
-            return None
-        return descent.problem.mesh.refined(parts)
+    def _refine(self, descent: Descent) -> Descent | None:
+        """The control on a mesh on which the certificate should hold; None where it does, or none finer is to be tried.
 
-    def _transfer(self, descent: Descent, mesh: Mesh) -> Descent | None:
-        finer = self._on(descent, mesh)
-        return finer if np.isfinite(finer.cost) else None
+        Where that loses much of what was gained on the mesh so far, fewer intervals are cut at a time.
+        """
+        mesh, ratio = descent.problem.mesh, self._curve(descent).residual() / self.tolerance
+        parts = np.clip(np.ceil((1.3 * ratio) ** (1 / 3)), 1, MOST).astype(int)
+        finer = None
+        while parts.max() > 1 and parts.sum() <= self.max_nodes and self.iterations < self.max_iterations:
+            finer = self._on(descent, mesh.refined(parts))
+            if finer.cost <= descent.cost + LOSS * abs(descent.cost) or (parts > 1).sum() < FEW:
+                break
+            parts = np.where(ratio > np.median(ratio[parts > 1]), np.minimum(parts, 2), 1)
+        return finer if finer is not None and np.isfinite(finer.cost) else None
 
     def _on(self, descent: Descent, mesh: Mesh) -> Descent:
         """The same control on another mesh."""

@@ -1,4 +1,4 @@
-"""Where searches for the minimum of G begin: paths of the weights, or of the controls of a symbolic system, over time."""
+"""Where searches for the minimum of G begin: paths of the weights, or of a symbolic system's controls, over time."""
 
 from __future__ import annotations
 
@@ -36,10 +36,16 @@ def starts(field: NetworkField | SymbolicField, initial: Array, span: tuple[floa
     "rest" means no control at all. "alive" keeps neurons on cycles at a nonzero equilibrium: without it, "everything
     decays to 0 and gives up" is a minimum that few escape from. The causal laws' weights are those of Algorithm 1.
     """
-    if isinstance(field, SymbolicField):
-        yield Start("rest", lambda t: np.zeros((len(t), field.controls)))
+    if isinstance(field, NetworkField):
+        yield from _network_starts(field, initial, span)
+    else:
+        none = np.zeros(field.controls)
+        yield Start("rest", lambda t: none + np.zeros((len(t), 1)))
         for seed in count():
-            yield Start(f"random {seed}", _wander(np.zeros(field.controls), 1.0, span, seed))
+            yield Start(f"random {seed}", _wander(none, 1.0, span, seed))
+
+
+def _network_starts(field: NetworkField, initial: Array, span: tuple[float, float]) -> Iterator[Start]:
     w0 = initial[field.neurons : field.neurons + len(field.source)]
     rate = max(float(field.velocity.mean()), 8.0 / (span[1] - span[0]))
 
@@ -80,8 +86,9 @@ def disjoint_cycles(field: NetworkField) -> list[list[int]]:
     children: dict[int, list[tuple[int, int]]] = {}
     for arc in inside:
         children.setdefault(int(field.source[arc]) - field.inputs, []).append((int(arc), int(field.target[arc])))
-    outputs, found, used = set(field.outputs.tolist()), [], set()
-    for barred in (outputs, set()):
+    outputs: set[int] = set(field.outputs.tolist())
+    found, used = list[list[int]](), set[int]()
+    for barred in (outputs, set[int]()):
         for neuron in range(field.neurons):
             if neuron not in used | barred:
                 cycle = _shortest_cycle(neuron, children, used | barred)

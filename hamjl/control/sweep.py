@@ -22,8 +22,8 @@ class Sweep:
     """The Hessian of G by the unknown, plus `shift` times the identity, factored.
 
     The second variation of G is a linear-quadratic problem: on each interval a quadratic form in the state
-    s = (δx, memory of the driver) at its beginning and the part y of the unknown in it. Riccati's recursion from the last
-    interval to the first factors it, block by block: that succeeds if and only if it is positive definite.
+    s = (δx, memory of the driver) at its beginning and the part y of the unknown in it. Riccati's recursion from the
+    last interval to the first factors it, block by block: that succeeds if and only if it is positive definite.
 
     Raises
     ------

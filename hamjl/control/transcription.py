@@ -23,6 +23,11 @@ SWEEP = 120  # states and arcs up to which Newton's step is found by a Riccati s
 BLOCK = 16  # steps of a first guess found at once
 
 
+def exact(field: NetworkField | SymbolicField) -> bool:
+    """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
+    return isinstance(field, SymbolicField) or field.neurons + len(field.source) <= SWEEP
+
+
 class Transcription:
     """G on a mesh as a function of a vector, the *unknown*, whose Euclidean norm is a norm of the control.
 
@@ -79,7 +84,7 @@ class Transcription:
     @property
     def exact(self) -> bool:
         """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
-        return len(self.x0) + self.control.memory <= SWEEP
+        return exact(self.field)
 
     def factored(self, unknown: Array, shift: float) -> Callable[[Array], Array] | None:
         """The inverse of the Hessian plus `shift` times the identity, or None where that is not positive definite."""
@@ -210,7 +215,7 @@ class Point:
         return result
 
     def second_variation(self, part: slice) -> tuple[Array, Array, Array, Array]:
-        """Of the integrand of G plus p·f at the stages of some intervals, and ∂f/∂driver; the driver in the basis of the control.
+        """Of the integrand of G plus p·f at the stages of some intervals, and ∂f/∂driver, in the basis of the control.
 
         The form in (δx, δdriver) is rowsᵀ middle rows, (k, 2, r, x + driver) and (k, 2, r, r), plus a diagonal in the
         driver, (k, 2, driver).

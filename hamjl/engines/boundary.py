@@ -35,9 +35,9 @@ def run_boundary(
         look=lambda: monitor(start),
         transcribe=transcribe,
     )
-    with np.errstate(all="ignore"):  # what is not finite is found by looking at the cost
-        with threadpool_limits(1):  # blocks are small
-            found = search.run()
+    one = 1 if search.exact else None  # thread: small blocks are slower on several
+    with np.errstate(all="ignore"), threadpool_limits(one):  # what is not finite is found by looking at the cost
+        found = search.run()
     if found is None:
         nothing = np.empty((0, len(lowered.initial)))
         return Result(nothing, np.empty(0), "diverged", STATUS["diverged"], start, {"solver": method.name})
