@@ -40,6 +40,7 @@ class Minimum:
     """The best control found: states and costates of (12) at the nodes, its cost and how good it is."""
 
     curve: Hermite
+    path: Path  # of the driver itself: what is not a minimum does not follow (12) between the nodes
     cost: float
     gradient: float  # Euclidean norm by the unknown of the transcription
     certificate: float  # the largest residual of (12), see `Hermite.residual`
@@ -114,7 +115,8 @@ class Search:
         certificate = float(curve.residual().max())
         bend = np.nan if interrupted else curvature.smallest(best.problem, best.unknown)[0]
         status = "interrupted" if interrupted else "success" if certificate <= self.tolerance else "uncertified"
-        return Minimum(curve, best.cost, best.size(), certificate, bend, self.iterations, self.ends, status)
+        path = best.problem.control.path(best.unknown)
+        return Minimum(curve, path, best.cost, best.size(), certificate, bend, self.iterations, self.ends, status)
 
     # -- many starts -------------------------------------------------------------------------------------------------
     def _begin(self) -> None:
@@ -144,9 +146,8 @@ class Search:
         """Take in a start on a mesh so fine that its cost is right."""
         mesh = self.mesh
         here, finer = (self._descent(start.path, one) for one in (mesh, mesh.refined(2)))
-        while (
-            not abs(here.cost - finer.cost) <= 1e-3 * abs(finer.cost) and 2 * len(finer.problem.mesh) <= self.max_nodes
-        ):
+        most = max(self.max_nodes, MANY) / 2
+        while not abs(here.cost - finer.cost) <= 1e-3 * abs(finer.cost) and len(finer.problem.mesh) <= most:
             here, finer = finer, self._descent(start.path, finer.problem.mesh.refined(2))
         self._add(start.name, here if np.isfinite(here.cost) else finer)
         if np.isfinite(here.cost):

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
-from hamjl.lowered import STATUS, Lowered, Monitor, Result
+from hamjl.lowered import STATUS, Lowered, Monitor, NetworkField, Result
 
 STARTS = 8  # that are tried, if no number is given and no start
 
@@ -55,4 +55,8 @@ def run_boundary(
         "iterations": found.iterations,
         "nodes": len(curve.nodes) - 1,
     }
-    return Result(curve.at(times), np.ones(len(times)), found.status, STATUS[found.status], end, statistics)
+    states = curve.at(times)
+    if found.status != "success" and isinstance(lowered.field, NetworkField):
+        n = lowered.field.neurons
+        states[:, n : n + len(lowered.field.source)] = found.path(times)
+    return Result(states, np.ones(len(times)), found.status, STATUS[found.status], end, statistics)
