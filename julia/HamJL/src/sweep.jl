@@ -37,12 +37,22 @@ Riccati's recursion from the last interval to the first, after `gradient!`; `cur
 measure ∂²cℓ/∂y². False where the shifted Hessian is not positive definite.
 """
 function factor!(sweep::Sweep, t::Transcription, outputs, curvature, shift)
+    threads = BLAS.get_num_threads()
+    BLAS.set_num_threads(1)  # blocks are small
+    try
+        return riccati!(sweep, t, outputs, reshape(curvature, length(outputs), length(outputs), 2, :), shift)
+    finally
+        BLAS.set_num_threads(threads)
+    end
+end
+
+function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift)
     (; value, form) = sweep
     n, m = length(t.x0), length(t.w0)
     s, z = n + m, n + 3m
     fill!(value, 0.0)
     for k in length(t.h):-1:1
-        interval!(sweep, t, k, outputs, reshape(curvature, length(outputs), length(outputs), 2, :), shift)
+        interval!(sweep, t, k, outputs, curvature, shift)
         root, feed = view(sweep.root, :, :, k), view(sweep.feed, :, :, k)
         @inbounds for j in 1:2m, i in j:2m
             root[i, j] = form[s+i, s+j]
