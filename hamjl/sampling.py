@@ -111,6 +111,7 @@ def _steps(span: tuple[float, float], step: float, times: Any, even: bool, since
         stride = round(every / step)
         if stride < 1 or abs(every / step - stride) > 1e-6 * stride:
             raise ProblemError(f"with Euler, samples must be whole steps of {step:g} apart, got {every:g}: change it.")
+        stride = min(stride, total + 1)  # beyond the span there are none, and whole numbers have an end
         first, last = -(-done // stride) * stride, total - total % stride
     else:
         samples = count(SAMPLES if times is None else times, "times", least=2)

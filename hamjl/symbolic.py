@@ -261,7 +261,7 @@ def _check_names(names: Sequence[Any]) -> None:
         if not ok or name in (*FUNCTIONS, *CONSTANTS) or str(name).startswith("r_"):
             raise ProblemError(
                 f"a symbol must be a plain name that no function or constant has and that does not start with r_, got "
-                f"{name!r}: rename it."
+                f"{shown(name)}: rename it."
             )
         if name in seen:
             raise ProblemError(

@@ -170,3 +170,10 @@ def test_runs_side_by_side_leave_the_warnings_of_the_process_alone():
         runs = list(pool.map(lambda k: run_quietly(hj.Recipe(stuck, hj.Cauchy(), hj.Adaptive("LSODA"))), range(40)))
     assert warnings.filters == before
     assert {run.attrs["status"] for run in runs} <= {"diverged", "step_too_small"}
+
+
+def test_samples_further_apart_than_the_span_is_long_are_its_start():
+    problem = random_problem(1)
+    for every in (4.0, 1e3, 1e12, 1e30):
+        run = hj.solve(problem, method=hj.Euler(0.5), times={"every": every})
+        np.testing.assert_array_equal(run.time, [0.0])

@@ -143,6 +143,10 @@ WRONG = {
     "seed": (lambda: simple(seed=-1), "whole number"),
     "network": (lambda: hj.Problem("net", hj.Objective(), span=(0, 1)), "Network"),
     "objective": (lambda: hj.Problem(NET, None, span=(0, 1)), "Objective"),
+    "a state that is no name": (
+        lambda: hj.SymbolicSystem({"x": "v"}, [xr.DataArray([1.0, 2.0], dims="time")], "v**2", span=(0, 1)),
+        "symbol must be a plain name",
+    ),
     "two policies": (lambda: hj.SignFlip(every_step=True, frequency=1.0), "exactly one"),
     "no policy": (lambda: hj.SignFlip(), "exactly one"),
     "hysteresis": (lambda: hj.SignFlip(radius=1.0, hysteresis=1.0), "below 1"),
