@@ -425,7 +425,7 @@ def _with_bias(inputs: tuple[str, ...], arcs: list[tuple[str, str]]) -> tuple[st
     return (*inputs, BIAS) if BIAS in roots - set(inputs) else inputs
 
 
-def _names(values: Sequence[Any], what: str) -> tuple[str, ...]:
+def _names(values: Sequence[Any] | NDArray[Any], what: str) -> tuple[str, ...]:
     """Names in a list or array; whole numbers become text, as vertices do."""
     listed = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim == 1)
     given = [str(name) if _is_whole(name) else name for name in values] if listed else []

@@ -353,7 +353,7 @@ def one_signal(value: Any, what: str) -> Signal:
         return value
     if isinstance(value, xr.DataArray):
         return signals.series(value)
-    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
+    if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
         return signals.constant(number(value, what))
     raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {shown(value)}: convert it.")
 
