@@ -1,9 +1,11 @@
 """Kill stored runs at random moments, resume them, and compare with the run that was never killed. Prints the counts.
 
 Every store must open after every kill, with no sample lost that was committed; the resumed trajectory must be the
-uninterrupted one, bitwise with Euler, and with an adaptive solver with the same number of steps and restarts.
+uninterrupted one, bitwise with Euler, and with an adaptive solver with the same number of steps and restarts. Then
+single bits of a finished store are turned: each in a chunk must be found when it is read, and each elsewhere must be
+found or make no difference.
 
-    python benchmarks/kill.py --kills 60 --engines python julia
+    python benchmarks/kill.py --kills 60 --flips 300 --engines python julia
 """
 
 import argparse
@@ -72,9 +74,36 @@ def alike(got, expected, recipe: hj.Recipe) -> bool:
     )
 
 
+def flipped(recipe: hj.Recipe, folder: Path, flips: int, rng: np.random.Generator) -> dict[str, int]:
+    """Bits turned one by one in chunks of numbers and anywhere else, how many were found, and how many gave others."""
+    store = folder / "flipped.zarr"
+    sound = hj.run(recipe, store=store, chunk=40, progress=False).load()
+    files = [path for path in store.rglob("*") if path.is_file() and path.stat().st_size]
+    chunks = [path for path in files if path.relative_to(store).parts[:2] in {(name, "c") for name in sound.variables}]
+    numbers = [path for path in chunks if sound[path.relative_to(store).parts[0]].dtype.kind == "f"]
+    others = [path for path in files if path not in numbers]
+    counts = dict.fromkeys(("in chunks", "found", "elsewhere", "found ", "wrong"), 0)
+    for k in range(flips):
+        among, cell = (numbers, "found") if k % 3 else (others, "found ")
+        path = among[rng.integers(len(among))]
+        content = path.read_bytes()
+        damaged = bytearray(content)
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(damaged))
+        try:
+            counts["wrong"] += not hj.open(store).load().identical(sound)
+        except hj.ProblemError:
+            counts[cell] += 1
+        counts["in chunks" if k % 3 else "elsewhere"] += 1
+        path.write_bytes(content)
+    assert hj.open(store).load().identical(sound)
+    return counts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=60, help="for each method")
+    parser.add_argument("--flips", type=int, default=300, help="in all, by Euler")
     parser.add_argument("--engines", nargs="+", default=["python", "julia"])
     options = parser.parse_args()
     if "julia" in options.engines:
@@ -89,6 +118,10 @@ def main() -> None:
                 counts = killed(recipe, Path(folder), options.kills, rng)
             cells = " ".join(f"{n:>{w}}" for n, w in zip(counts.values(), (6, 7, 5, 5, 5), strict=True))
             print(f"{engine:>8} {method.to_dict()['name']:>8} {cells}", flush=True)
+    recipe = hj.Recipe(contest.layered(10.0), "costate_reversal", hj.Euler(1e-3), times=401, engine=options.engines[0])
+    with tempfile.TemporaryDirectory() as folder:
+        counts = flipped(recipe, Path(folder), options.flips, rng)
+    print("bits turned: " + ", ".join(f"{number} {what.strip()}" for what, number in counts.items()))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def live(seed: int, checkpoint: Path) -> xr.Dataset:
         if k == READINGS // CHUNK // 2:
             session.checkpoint(checkpoint)
             session = hj.Session.restore(checkpoint)
-    return xr.concat([part[["x", "w", "p_x", "p_w", "y", "z"]] for part in parts], "time")
+    return hj.join(parts)
 
 
 def at_once(seed: int) -> xr.Dataset:

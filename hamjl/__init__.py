@@ -24,6 +24,7 @@ try:
     from hamjl.store import resume
     from hamjl.sweep import sweep
     from hamjl.symbolic import SymbolicSystem
+    from hamjl.trajectory import join
 except KeyboardInterrupt:
     if _Path(_sys.argv[0]).stem in ("-m", "hamjl"):  # the command line: Ctrl-C ends it without a traceback, as ever
         raise SystemExit(130) from None
@@ -57,6 +58,7 @@ __all__ = [
     "TrajectoryAccessor",
     "adjoint",
     "compare",
+    "join",
     "open",
     "resume",
     "riccati",

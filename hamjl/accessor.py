@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from hamjl.checks import mapping, number
-from hamjl.errors import HamjlError, ProblemError, shown
+from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Floats
 from hamjl.methods import Euler
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import fingerprint, time_of
+from hamjl.trajectory import time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from hamjl.dynamics import FullDynamics
     from hamjl.dynamics.network import NetworkDynamics
+
+NETWORKS = "this analysis is for networks, got the trajectory of a SymbolicSystem."
+PROBES = 16  # samples at which recorded energies are compared with the recipe's
 
 _quiet = np.errstate(all="ignore")  # a formula without a value somewhere gives NaN there
 
@@ -33,9 +37,7 @@ class TrajectoryAccessor:
     """Analyses and plots of a trajectory returned by `hamjl.solve` or read back from its file."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
-        self._given = dataset
-        self._unpacked: tuple[str, Recipe] | None = None
-        self._lowered: tuple[Recipe, FullDynamics] | None = None
+        self._given = dataset  # and nothing else: a Dataset is pickled with its accessors
 
     @property
     def _ds(self) -> xr.Dataset:
@@ -62,7 +64,35 @@ class TrajectoryAccessor:
         if (np.diff(parts.time.values) <= 0).any():
             raise ProblemError("times of a trajectory must increase strictly, got others: sort by time first.")
         self._check_known(parts.time.values)
-        return parts.transpose("time", ...)
+        parts = parts.transpose("time", ...)
+        self._check_recorded(parts)
+        return parts
+
+    def _check_recorded(self, parts: xr.Dataset) -> None:
+        """Refuse states whose recorded energies are not what the recipe makes of them.
+
+        `parts` is what `_whole` found: with all that moves, H and Λ tell the problem's parameters apart.
+        """
+        dynamics = self._dynamics
+        if not all(name in parts for name in dynamics.parts):
+            return
+        for name in ("lagrangian", "hamiltonian"):
+            if name not in self._given or self._given[name].dims != ("time",):
+                continue
+            chosen = np.unique(np.linspace(0, parts.sizes["time"] - 1, PROBES).round().astype(int))
+            part, recorded = parts.isel(time=chosen), self._given[name].sel(time=parts.time[chosen]).values
+            y, drive = self._packed(part), dynamics.drive(part.time.values)
+            found = getattr(dynamics, name)(y, drive)
+            size = abs(dynamics.lagrangian(y, drive)) + abs(dynamics.hamiltonian(y, drive))
+            single = min(self._given[k].dtype.itemsize for k in (name, *dynamics.parts)) < 8
+            far = abs(found - recorded) > (1e-3 if single else 1e-7) * (size + np.finfo(np.float64).tiny)
+            if far.any():
+                k = int(np.argmax(far))
+                raise ProblemError(
+                    f"the recipe of a trajectory must be that of its values, got {name} {recorded[k]:g} at t = "
+                    f"{part.time.values[k]:g} where recipe and states give {found[k]:g}: keep attributes and variables "
+                    f"of one run together, or drop {name} if you changed them."
+                )
 
     def _check_known(self, times: Floats) -> None:
         """Refuse samples at which the recipe has no signals: parts of a session put together carry the data of one."""
@@ -91,33 +121,9 @@ class TrajectoryAccessor:
     def recipe(self) -> Recipe:
         """The problem, law, method, times and engine that made this trajectory; `hamjl.run` runs it again.
 
-        ProblemError if the Dataset carries none, as the members of a sweep, or none that can be read.
+        ProblemError if the Dataset carries none, those of several runs, or none that can be read.
         """
-        text = self._given.attrs.get("recipe")
-        if text is None:
-            raise ProblemError(
-                "a trajectory must carry its recipe in attrs, got a Dataset without, as members of a sweep are: keep "
-                "its attrs, or run that member by itself."
-            )
-        if self._unpacked is None or self._unpacked[0] is not text:
-            self._unpacked = (text, self._unpack(text))
-        return self._unpacked[1]
-
-    def _unpack(self, text: Any) -> Recipe:
-        known = self._given.attrs.get("recipe_check")
-        if isinstance(text, str) and known is not None and known != fingerprint(self._given):
-            raise ProblemError(
-                "the recipe's own variables (recipe_…) must be there as hamjl wrote them, got others or none: keep "
-                "them, and change variables of the trajectory by name."
-            )
-        try:
-            return Recipe.unpack(text, self._given)
-        except HamjlError:
-            raise
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            raise ProblemError(
-                f"the recipe in attrs must be as hamjl wrote it, got {shown(text)}: read the trajectory again."
-            ) from None
+        return Recipe.of(self._given)
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -141,15 +147,17 @@ class TrajectoryAccessor:
         source, target = zip(*(str(arc).split("->") for arc in w.arc.values), strict=True)
         matrix = np.zeros((*w.shape[:-1], len(neurons), len(vertices)))
         matrix[..., [neurons.index(i) for i in target], [vertices.index(j) for j in source]] = w.values
-        kept = {name: label for name, label in w.coords.items() if "arc" not in label.dims}
+        kept = {name: label for name, label in w.coords.items() if "arc" not in label.dims and name != "recipe"}
         coords = {**kept, "target": neurons, "source": vertices}
         return xr.DataArray(matrix, coords, (*w.dims[:-1], "target", "source"), "weights", w.attrs)
 
     def _vertices(self) -> tuple[list[str], list[str]]:
         """Inputs and neurons of the network, of which the Dataset must have all arcs, as far as can be told."""
         names = {dim: _names(self._given, dim) for dim in ("input", "neuron", "arc")}
-        if "recipe" in self._given.attrs:
-            network = self._network_problem.network
+        if (problem := self._problem) is not None:
+            if not isinstance(problem, Problem):
+                raise ProblemError(NETWORKS)
+            network = problem.network
             whole = sorted(names["arc"]) == sorted(network.arcs)
             names |= {"input": list(network.inputs), "neuron": list(network.neurons)}
         else:
@@ -161,6 +169,15 @@ class TrajectoryAccessor:
                 "then select."
             )
         return names["input"], names["neuron"]
+
+    @property
+    def _problem(self) -> Problem | SymbolicSystem | None:
+        """What the Dataset is a run of, or the first of its runs if there are several; None if it does not say."""
+        texts: Any = np.atleast_1d(self._given.recipe.values).ravel() if "recipe" in self._given.coords else []
+        told = next((text for text in texts if text), None)
+        if told is None and "recipe" not in self._given.attrs:
+            return None
+        return Recipe.of(self._given if told is None else xr.Dataset(coords={"recipe": told})).problem
 
     @_quiet
     def normalized_costate(self) -> xr.DataArray:
@@ -215,7 +232,8 @@ class TrajectoryAccessor:
         """Root mean square of y - z over the samples from `start` (by default the second half), (…, output).
 
         It needs no recipe but y and z, at the samples that both have, and keeps further dimensions, as a sweep has. NaN
-        for an output that has no target there. ProblemError if there are no two samples, or none from `start` on.
+        for an output that has no target there, and for a run that has no y where there is one: it ended early.
+        ProblemError if there are no two samples, or none from `start` on.
         """
         ds = self._given
         y, z = xr.align(_over_time(ds, "y"), _over_time(ds, "z"), join="inner", exclude=set(ds.dims) - {"time"})
@@ -228,15 +246,39 @@ class TrajectoryAccessor:
                 f"start must not be after the last sample, t = {times.max():g}, got {start:g}: lower it."
             )
         late = (y - z).isel(time=np.nonzero(times >= start)[0])
-        error: Any = np.sqrt((late**2).mean("time"))
+        lost = (y.isnull() & z.notnull()).isel(time=np.nonzero(times >= start)[0]).any("time")
+        error: Any = np.sqrt((late**2).mean("time").where(~lost))
         return error.rename("tracking_error").assign_attrs(long_name=f"RMS of y - z from t = {start:g}", units="1")
 
     @_quiet
     def cost(self) -> xr.DataArray:
-        """The functional G (8) from the start up to each sample, (time,): the integral of Λ.
+        """The functional G (8) of the run's control from the start up to each sample, (time,).
+
+        The control is w' of the weights that the run went through, or v of a system. Where the run itself goes by
+        x' = f under it, on an adaptive method, that is the integral of its Λ (`action`). Else the recorded states are
+        of no admissible path: along a sign flip x' = s f, in the backprop limit x is at rest, and Euler's are steps.
+        Then x' = f is integrated from x(0) while w (v) is followed as it is between the samples, as `hamjl.adjoint`
+        does, and G is the cost of that. NaN from where x or the samples are no numbers.
+        """
+        recipe = self.recipe
+        from hamjl.adjoint import replayed_cost
+
+        law = self._dynamics.law
+        if law.flip == "none" and not law.limit and not isinstance(recipe.method, Euler):
+            values = self.action().values
+        else:
+            self._time  # noqa: B018  (refuses fewer than two samples)
+            values = replayed_cost(recipe.problem, self._whole("x", "w" if "w" in self._dynamics.parts else "v"))
+        attrs = {"long_name": "cost G up to each time", "units": "cost"}
+        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "cost", attrs)
+
+    @_quiet
+    def action(self) -> xr.DataArray:
+        """The integral of the recorded Lagrangian Λ from the start up to each sample, (time,).
 
         By Simpson's rule along the cubic between samples, of the fourth order in their distance; by the trapezoidal
-        rule where the method is Euler, whose samples are no curve.
+        rule where the method is Euler, whose samples are no curve. It is the cost G only of a path with x' = f: see
+        `cost`.
         """
         dynamics = self._dynamics
         left, right, middle, _ = self._intervals()
@@ -247,8 +289,8 @@ class TrajectoryAccessor:
         weights = (0.5, 0.0, 0.5) if isinstance(self.recipe.method, Euler) else (1 / 6, 4 / 6, 1 / 6)
         steps = np.diff(self._time) * sum(w * e for w, e in zip(weights, ends, strict=True))
         values = np.concatenate(([0.0], np.cumsum(steps)))
-        attrs = {"long_name": "cost G up to each time", "units": "cost"}
-        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "cost", attrs)
+        attrs = {"long_name": "integral of the recorded Λ up to each time", "units": "cost"}
+        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "action", attrs)
 
     @_quiet
     def energy_balance(self) -> xr.Dataset:
@@ -383,19 +425,13 @@ class TrajectoryAccessor:
     # -- plain arrays ------------------------------------------------------------------------------------------------
     @property
     def _dynamics(self) -> FullDynamics:
-        from hamjl.dynamics import full_dynamics_of
-        from hamjl.lowering import lower_field, lower_law
-
-        recipe = self.recipe
-        if self._lowered is None or self._lowered[0] is not recipe:
-            self._lowered = (recipe, full_dynamics_of(lower_field(recipe.problem), lower_law(recipe.law)))
-        return self._lowered[1]
+        return _dynamics_of(self.recipe)
 
     @property
     def _network_problem(self) -> Problem:
         problem = self.recipe.problem
         if not isinstance(problem, Problem):
-            raise ProblemError("this analysis is for networks, got the trajectory of a SymbolicSystem.")
+            raise ProblemError(NETWORKS)
         return problem
 
     @property
@@ -481,6 +517,14 @@ class TrajectoryAccessor:
     def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
         """The law's right-hand side at samples (time, state)."""
         return self._dynamics.rhs(y, self._dynamics.drive(t, inside), s[:, None], np.empty_like(y))
+
+
+@lru_cache(maxsize=16)
+def _dynamics_of(recipe: Recipe) -> FullDynamics:
+    from hamjl.dynamics import full_dynamics_of
+    from hamjl.lowering import lower_field, lower_law
+
+    return full_dynamics_of(lower_field(recipe.problem), lower_law(recipe.law))
 
 
 def _over_time(ds: xr.Dataset, name: str) -> xr.DataArray:

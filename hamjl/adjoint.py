@@ -11,12 +11,14 @@ import xarray as xr
 from hamjl.checks import count
 from hamjl.control.collocation import Mesh
 from hamjl.control.transcription import Transcription
+from hamjl.dynamics import full_dynamics_of
 from hamjl.dynamics.network import NetworkDynamics
 from hamjl.errors import ProblemError
-from hamjl.lowered import Floats, LawCode, NetworkField
+from hamjl.lowered import Floats, LawCode, NetworkField, SymbolicField
 from hamjl.lowering import control_values, lower_field
 from hamjl.methods import control as to_control
 from hamjl.problem import Problem
+from hamjl.symbolic import SymbolicSystem
 
 ROWS = 1001  # of the result, at most
 SEGMENT = 4_000_000  # numbers of one segment's weights that are kept at a time
@@ -61,38 +63,82 @@ def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.D
     field = lower_field(problem)
     assert isinstance(field, NetworkField)
     given = None if control is None else control_values(problem, to_control(control, "control"), "control")
-    stops = [signal.table.stops for what in ("inputs", "target") for signal, _ in problem.signal_table(what)]
-    stops.append(np.zeros(0) if given is None else given[0])
+    stops = [*_stops(field), np.zeros(0) if given is None else given[0]]
     mesh = Mesh.over(problem.span, count(nodes, "nodes", least=1), np.concatenate(stops))
     n, arcs = field.neurons, len(field.source)
-    edges = [*range(0, len(mesh), max(16, SEGMENT // max(arcs, 1))), len(mesh)]
-
-    def segment(first: int, last: int, state: Floats) -> tuple[Transcription, Floats]:
-        part = Transcription(field, Mesh(mesh.nodes[first : last + 1]), state)
-        return part, part.control.unknown(_along(given, part.mesh.stages, arcs))
-
-    starts, costs = [problem.initial_vector()], [np.zeros(1)]
-    for first, last in pairwise(edges):
-        part, unknown = segment(first, last, starts[-1])
-        if not np.isfinite(part.cost(unknown)):
-            raise ProblemError(
-                f"x must stay finite under the control, got none after t = {mesh.nodes[first]:g}: change the control."
-            )
-        costs.append(costs[-1][-1] + part.at(unknown).costs[1:])
-        starts.append(part.at(unknown).end_state())
+    segments, costs = _forward(field, mesh, given, problem.initial_vector())
+    if len(costs) <= len(mesh):
+        raise ProblemError(
+            f"x must stay finite under the control, got none after t = {mesh.nodes[len(costs) - 1]:g}: change the "
+            "control."
+        )
     chosen = np.unique(np.linspace(0, len(mesh), min(len(mesh) + 1, ROWS)).round().astype(np.int64))
     values = np.empty((len(chosen), problem.initial_vector().size))
     end: Floats | None = None
-    for (first, last), start in zip(reversed(list(pairwise(edges))), reversed(starts[:-1]), strict=True):
-        part, unknown = segment(first, last, start)
+    for first, last, start in reversed(segments):
+        part, unknown = _segment(field, mesh, given, first, last, start)
         part.end = end
         rows = part.at(unknown).nodes()
         mine = (chosen >= first) & (chosen <= last)
         values[mine] = rows[chosen[mine] - first]
         end = rows[0, n + arcs :] * part.phi(part.mesh.nodes[:1])
     assert end is not None
-    cost = np.concatenate(costs)[chosen]
-    return _labelled(problem, field, mesh.nodes[chosen], values, given, cost, end)
+    return _labelled(problem, field, mesh.nodes[chosen], values, given, costs[chosen], end)
+
+
+@np.errstate(all="ignore")
+def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
+    """G of a run's control up to each of its samples, (time,), from its first state: x' = f under its w, or its v.
+
+    NaN from where the samples or x are no numbers.
+    """
+    names = ("x", "v") if isinstance(problem, SymbolicSystem) else ("x", "w")
+    numbers = np.logical_and.reduce([np.isfinite(run[name].values).all(axis=1) for name in names])
+    alive = len(numbers) if numbers.all() else int(np.argmin(numbers))
+    times, result = run.time.values, np.full(len(numbers), np.nan)
+    if alive < 2:
+        return result
+    field, part = lower_field(problem), run[list(names)].isel(time=slice(alive))
+    given = control_values(problem, to_control(part, "control"), "control")
+    span = (float(times[0]), float(times[alive - 1]))
+    mesh = Mesh.over(span, ROWS - 1, np.concatenate([times[:alive], *_stops(field)]))
+    first = [part[name].values[0] for name in names if name != "v"]
+    _, costs = _forward(field, mesh, given, np.concatenate(first))
+    reached = mesh.nodes[: len(costs)]
+    result[:alive] = np.interp(times[:alive], reached, costs, right=np.nan)
+    return result
+
+
+def _stops(field: NetworkField | SymbolicField) -> list[Floats]:
+    """Breakpoints of the signals."""
+    return [table.stops for table in full_dynamics_of(field, LawCode()).signals()]
+
+
+def _segment(
+    field: NetworkField | SymbolicField, mesh: Mesh, given: tuple[Floats, Floats] | None, first: int, last: int,
+    state: Floats,
+) -> tuple[Transcription, Floats]:  # fmt: skip
+    part = Transcription(field, Mesh(mesh.nodes[first : last + 1]), state)
+    return part, part.control.unknown(_along(given, part.mesh.stages, part.control.shape[-1]))
+
+
+def _forward(
+    field: NetworkField | SymbolicField, mesh: Mesh, given: tuple[Floats, Floats] | None, initial: Floats
+) -> tuple[list[tuple[int, int, Floats]], Floats]:
+    """Segments (first node, last node, state there), and G up to each node, as far as x is found."""
+    controls = field.controls if isinstance(field, SymbolicField) else len(field.source)
+    edges = [*range(0, len(mesh), max(16, SEGMENT // max(controls, 1))), len(mesh)]
+    segments, costs, state = [], [np.zeros(1)], initial
+    for first, last in pairwise(edges):
+        part, unknown = _segment(field, mesh, given, first, last, state)
+        if not np.isfinite(part.cost(unknown)):
+            found = getattr(part.at(unknown), "costs", np.zeros(1))[1:]  # none where x was not found
+            costs.append(costs[-1][-1] + found[: int(np.argmin(np.isfinite(found)))])
+            break
+        segments.append((first, last, state))
+        costs.append(costs[-1][-1] + part.at(unknown).costs[1:])
+        state = part.at(unknown).end_state()
+    return segments, np.concatenate(costs)
 
 
 def _along(given: tuple[Floats, Floats] | None, t: Floats, arcs: int) -> Floats:

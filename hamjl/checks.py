@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
@@ -14,6 +17,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hamjl.errors import ProblemError, shown, unknown
+
+LARGEST = 2**63  # of whole numbers, as in files
+MAX_PARTS = 100  # of a dotted key
 
 
 def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
@@ -34,7 +40,9 @@ def count(value: Any, what: str, *, least: int = 0) -> int:
     """Return an integer not below `least`."""
     value = scalar(value)
     if not isinstance(value, bool | np.timedelta64) and isinstance(value, Integral) and int(value) >= least:
-        return int(value)
+        if int(value) < LARGEST:
+            return int(value)
+        raise ProblemError(f"{what} must be a whole number below 2**63, got {shown(value)}: change it.")
     raise ProblemError(f"{what} must be a whole number, {least} or more, got {shown(value)}: change it.")
 
 
@@ -62,18 +70,48 @@ def to_path(value: Any, what: str) -> Path:
 
 def choice(value: Any, known: Iterable[str], what: str, *, any_case: bool = False) -> str:
     """Return a name that is among the `known` ones; with `any_case`, capitals and underscores make no difference."""
-    names = tuple(known)
+    names = known if isinstance(known, Collection) else tuple(known)  # looked up in, where it can be
     if isinstance(value, str) and value in names:
         return value
     if any_case and isinstance(value, str):
-        found = [name for name in names if _folded(name) == _folded(value)]
+        found = [name for name in names if folded(name) == folded(value)]
         if len(found) == 1:
             return found[0]
     raise ProblemError(unknown(what, value, names))
 
 
-def _folded(name: str) -> str:
-    return name.casefold().replace("_", "")
+def folded(name: str) -> str:
+    """A name without what is easily mistaken: capitals, spaces, underscores, hyphens."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def affordable(size: float, what: str, remedy: str) -> None:
+    """Refuse, before it is asked for, memory of so many bytes where the machine or the process has less."""
+    if size > (room := _memory()):
+        raise ProblemError(f"{what} must fit in memory, {room / 1e9:.3g} GB here, got {size / 1e9:.3g} GB: {remedy}.")
+
+
+def _memory() -> float:
+    """Bytes that a process may have: the machine's, or fewer where its user has set a limit."""
+    found = np.inf
+    with suppress(ImportError, AttributeError, OSError, ValueError):  # not on this system
+        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+
+        limit = getrlimit(RLIMIT_AS)[0]
+        found = found if limit == RLIM_INFINITY else min(found, limit)
+    return found
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return the table that a TOML text is; ValueError or RecursionError for another text.
+
+    The standard library's reader takes time that grows with the square of the parts of a dotted key.
+    """
+    part = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+    if re.search(rf"(?<![\w-]){part}(?:[ \t]*\.[ \t]*{part}){{{MAX_PARTS}}}", text):
+        raise ValueError(f"a key of more than {MAX_PARTS} parts")
+    return tomllib.loads(text)
 
 
 def array(value: ArrayLike, what: str) -> NDArray[np.floating]:

@@ -181,8 +181,7 @@ def show(trajectory: str, output: str | None) -> None:
     ds = open_store(trajectory) if Path(trajectory).is_dir() else load(trajectory)
     lines = [f"{ds.attrs.get('title', 'trajectory')}: {_summary(ds)}", ds.attrs.get("message", "")]
     for name, value in ds.data_vars.items():
-        if not str(name).startswith("recipe_"):
-            lines.append(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
+        lines.append(f"  {name!s:12} {'×'.join(map(str, value.dims)):20} {value.attrs.get('long_name', '')}")
     for line in lines:
         click.echo(errors.printable(line))
     if output is not None:
@@ -232,7 +231,7 @@ def setup_julia(julia: str | None, project: str | None) -> None:
 
 
 def _summary(ds: Any) -> str:
-    sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items() if not str(name).startswith("recipe_"))
+    sizes = ", ".join(f"{size} {name}" for name, size in ds.sizes.items())
     words = [f"{ds.attrs['law']} by {ds.attrs['method']} on {ds.attrs['engine']}", ds.attrs["status"], sizes]
     with suppress(errors.ProblemError):  # no y or z, or too few samples
         error = ds.hamjl.tracking_error()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hamjl.expressions import CONSTANTS, FUNCTIONS, GENERATED, Program
+from hamjl.expressions import CONSTANTS, Program
+from hamjl.operations import FUNCTIONS
 
 
 def compile_program(program: Program, labels: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
@@ -40,4 +41,4 @@ def _functions() -> dict[str, Any]:
         "pi": np.pi,
         **{name: getattr(np, "arc" + name[1:]) for name in ("asin", "acos", "atan", "asinh")},
     }
-    return {name: special.get(name) or getattr(np, name) for name in (*FUNCTIONS, *GENERATED, *CONSTANTS)}
+    return {name: special.get(name) or getattr(np, name) for name in (*FUNCTIONS, *CONSTANTS)}

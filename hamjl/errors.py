@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -28,7 +29,7 @@ class RunWarning(UserWarning):
 
 def shown(given: object) -> str:
     """Return what the user gave on one line, shortened."""
-    text = " ".join(repr(given).split())
+    text = " ".join(_SHORT.repr(given).split())
     return text if len(text) <= 80 else f"{text[:76]} …"
 
 
@@ -38,9 +39,37 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+class _Short(reprlib.Repr):
+    """Text of anything at all, long or deep or broken, in no time; in full where it is short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = 80
+        self.maxstring, self.maxother = 400, 400
+
+    def repr_int(self, given: int, level: int) -> str:
+        return repr(given) if given.bit_length() < 4000 else "an integer of more than 1000 digits"
+
+    def repr_instance(self, given: object, level: int) -> str:
+        try:
+            text = repr(given)
+        except Exception:  # whatever a class of somebody else raises
+            text = f"an object of type {type(given).__name__}"
+        return text[:400]
+
+
+_SHORT = _Short()
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names one after another, the first few of many."""
+    texts = list(map(str, names))
+    return ", ".join(texts) if len(texts) <= 30 else f"{', '.join(texts[:10])} … ({len(texts)} in all)"
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the `known` ones, with the nearest of them."""
     known = sorted(known)
-    near = get_close_matches(str(given), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, known))}."
+    near = get_close_matches(given[:100], known, n=1, cutoff=0.5) if isinstance(given, str) else ()
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {listed(map(repr, known))}."
     return f"{kind} must be a known name, got {shown(given)}: {hint}"

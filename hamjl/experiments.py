@@ -32,8 +32,15 @@ Guessed, because the paper does not print it:
 - self-loops; x, w ~ U[0, 1] from seed 0; the target on the first neuron;
 - step {STEP}, the sign flipped at every step: the rate of convergence depends on the step and not on the frequency of
   the flips, and the step must stay below the stability threshold of the fastest mode;
-- target 0.5 cos({SPEED} t): it must be slow compared with that rate, since nothing faster is tracked.
+- the target must be slow compared with that rate, since nothing faster is tracked:
+{{targets}}.
 """
+TARGETS = {
+    "cosine": f"0.5 cos({SPEED} t)",
+    "unpredictable": "patched, from seed 0, of cosines (amplitude 0.2 to 0.5, frequency 0.01 to 0.03 rad, any phase)\n"
+    "  and constants (-0.5 to 0.5) in turn, each for 80 to 200 units of time",
+    "predictable": f"0.35 cos({SPEED} t) + 0.15 cos({2 * SPEED} t)",
+}
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,7 @@ def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]
         )
     written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
     plt.close(drawn)
-    text = "\n".join([*lines, "", GUESSES])
+    told = ";\n".join(f"  {target}: {TARGETS[target]}" for target in figure.runs)
+    text = "\n".join([*lines, "", GUESSES.format(targets=told)])
     written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text, encoding="utf-8")))
     return written

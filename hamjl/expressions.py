@@ -1,15 +1,15 @@
 """Formulas as data: a small, safe language of smooth scalar functions, and their derivatives.
 
 A formula is a string such as ``"tanh(a) + a/10"``. It is checked node by node against the lists below and is never
-evaluated by Python, so a problem file cannot run code. SymPy differentiates it once; what reaches an engine is a
-`Program`, a few straight-line assignments whose text means the same in Python and in Julia (with ``**`` as power).
+evaluated by Python, so a problem file cannot run code. It is differentiated once, as a graph of operations; what
+reaches an engine is a `Program`, a few straight-line assignments whose text means the same in Python and in Julia (with
+``**`` as power).
 """
 
 from __future__ import annotations
 
 import ast
 import math
-import operator
 import re
 import sys
 import warnings
@@ -18,19 +18,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hamjl.errors import ExpressionError, shown, unknown
+from hamjl.errors import ExpressionError, listed, shown, unknown
+from hamjl.operations import EXACT, FUNCTIONS, Graph
 
 if TYPE_CHECKING:
     import sympy
 
-# fmt: off
-FUNCTIONS = (  # all smooth inside their domain
-    "exp", "log", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "erf",
-    "logistic", "softplus",
-)
-# fmt: on
 CONSTANTS = ("pi",)
-GENERATED = ("abs", "sign")  # may appear in a derivative, e.g. of sqrt(w**2)
 SMOOTH = {  # what to write for what is not
     "abs": "sqrt(x**2 + 1e-6)",
     "sign": "tanh(x/0.01)",
@@ -42,7 +36,6 @@ SMOOTH = {  # what to write for what is not
 }
 MAX_LENGTH = 1000
 MAX_DEPTH = 150
-EXACT = 2**53  # integers up to it are kept as such, other constants become floating-point numbers
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Program:
     """Straight-line code of a scalar function and its derivatives.
 
     ``assignments`` are (name, formula) pairs in order; ``results`` maps a label (``"f"``, ``"df"`` …) to a formula in
-    the arguments and the assigned names. Formulas use the operators ``+ - * / **``, `FUNCTIONS` and `GENERATED`.
+    the arguments and the assigned names. Formulas use the operators ``+ - * / **`` and `FUNCTIONS`.
     """
 
     arguments: tuple[str, ...]
@@ -112,31 +105,29 @@ def program(formula: str, arguments: Sequence[str], results: Mapping[str, str], 
 
 @lru_cache(maxsize=256)
 def _program(text: str, arguments: tuple[str, ...], results: tuple[tuple[str, str], ...], what: str) -> Program:
-    f = to_sympy(text)
-    return emit(arguments, {label: _derivative(f, order) for label, order in results}, f"{what} {text!r}")
+    graph = Graph(what)
+    f = read(graph, text)
+    smooth(graph, [f])
+    return emit(graph, arguments, {label: graph.derivative(f, *map(graph.symbol, order)) for label, order in results})
 
 
-def emit(arguments: Sequence[str], results: Mapping[str, sympy.Expr], what: str) -> Program:
-    """Print SymPy expressions as one `Program`, common subexpressions computed once."""
-    import sympy
-
-    names = sympy.numbered_symbols("r_")
-    assignments, reduced = sympy.cse(list(results.values()), symbols=names, order="none")
-    try:
-        return Program(
-            tuple(arguments),
-            tuple((str(name), to_text(expr)) for name, expr in assignments),
-            tuple((label, to_text(expr)) for label, expr in zip(results, reduced, strict=True)),
-        )
-    except ExpressionError as error:
+def smooth(graph: Graph, roots: Sequence[int]) -> None:
+    """Refuse what has no second derivative where it should have."""
+    if found := graph.kink(roots):
         raise ExpressionError(
-            f"{what} must be smooth, got {error} in it or in its derivatives: write e.g. {SMOOTH['abs']} for abs(x)."
-        ) from None
+            f"{graph.what} must be smooth, got {found}, an absolute value: write e.g. {SMOOTH['abs']} for abs(x)."
+        )
 
 
-def to_sympy(text: str) -> sympy.Expr:
-    """Return checked text as a SymPy expression in real symbols."""
-    return _build(ast.parse(text, mode="eval").body)
+def emit(graph: Graph, arguments: Sequence[str], results: Mapping[str, int]) -> Program:
+    """Print nodes of a graph as one `Program`, by label."""
+    assignments, formulas = graph.print(list(results.values()))
+    return Program(tuple(arguments), tuple(assignments), tuple(zip(results, formulas, strict=True)))
+
+
+def read(graph: Graph, text: str, values: Mapping[str, float] | None = None) -> int:
+    """The node of checked text, with numbers for some symbols."""
+    return _read(graph, ast.parse(text, mode="eval").body, values or {})
 
 
 def to_text(expr: sympy.Expr) -> str:
@@ -149,25 +140,21 @@ def is_sympy(value: Any) -> bool:
     return "sympy" in sys.modules and isinstance(value, sys.modules["sympy"].Expr)
 
 
-def _derivative(f: sympy.Expr, order: str) -> sympy.Expr:
-    import sympy
-
-    for letter in order:
-        f = sympy.diff(f, sympy.Symbol(letter, real=True))
-    return f
-
-
 def _as_text(formula: Any, what: str) -> str:
     if isinstance(formula, str):
         return formula.strip()
     if isinstance(formula, int | float) and not isinstance(formula, bool) and abs(formula) < 1e300:
-        return repr(formula)
+        return str(int(formula)) if isinstance(formula, int) else repr(float(formula))
     if is_sympy(formula):
         try:
             return to_text(formula)
         except ExpressionError as error:
             raise ExpressionError(
                 f"{what} may hold only finite real numbers, {', '.join(FUNCTIONS)}, got {error}: write it with these."
+            ) from None
+        except RecursionError:
+            raise ExpressionError(
+                f"{what} must be nested at most {MAX_DEPTH} deep, got more: give it a simpler form."
             ) from None
     raise ExpressionError(
         f"{what} must be a string, a finite number or a SymPy expression, got {shown(formula)}: write it as a formula."
@@ -193,119 +180,52 @@ def _check_node(node: ast.AST, symbols: tuple[str, ...], what: str, text: str, d
         case ast.Name(id=name):
             if name in symbols or name in CONSTANTS:
                 return
-            raise ExpressionError(f"{unknown(f'A symbol of {what} {text!r}', name, (*symbols, *CONSTANTS))}")
+            raise ExpressionError(f"{unknown(f'A symbol of {what} {shown(text)}', name, (*symbols, *CONSTANTS))}")
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=operand):
             return descend(operand)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return descend(left, right)
         case ast.BinOp(op=ast.BitXor()):
-            raise ExpressionError(f"powers in {what} must be written with **, got ^ in {text!r}: write e.g. x**2.")
+            raise ExpressionError(f"powers in {what} must be written with **, got ^ in {shown(text)}: write e.g. x**2.")
         case ast.Call(func=ast.Name(id=name)) if name.lower() in SMOOTH:
-            raise ExpressionError(f"{what} must be smooth, got {name} in {text!r}: write e.g. {SMOOTH[name.lower()]}.")
+            raise ExpressionError(
+                f"{what} must be smooth, got {name} in {shown(text)}: write e.g. {SMOOTH[name.lower()]}."
+            )
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
-                raise ExpressionError(f"{unknown(f'A function of {what} {text!r}', name, FUNCTIONS)}")
+                raise ExpressionError(f"{unknown(f'A function of {what} {shown(text)}', name, FUNCTIONS)}")
             return descend(argument)
     raise ExpressionError(
-        f"{what} may hold only finite numbers, pi, {', '.join(symbols) or 'no symbol'}, + - * / ** and "
-        f"functions of one argument ({', '.join(FUNCTIONS)}), got {ast.unparse(node)!r} in {text!r}: remove it."
+        f"{what} may hold only finite numbers, pi, {listed(symbols) or 'no symbol'}, + - * / ** and "
+        f"functions of one argument ({', '.join(FUNCTIONS)}), got {shown(ast.unparse(node))} in {shown(text)}: remove "
+        "it."
     )
 
 
-def _build(node: ast.AST) -> sympy.Expr:
-    import sympy
-
+def _read(graph: Graph, node: ast.AST, values: Mapping[str, float]) -> int:
     match node:
         case ast.Constant(value=int() | float() as value):
-            return _constant(value)
+            return graph.number(value)
         case ast.Name(id="pi"):
-            return sympy.Float(math.pi, 17)
+            return graph.number(math.pi)
         case ast.Name(id=name):
-            return sympy.Symbol(name, real=True)
+            return graph.number(values[name]) if name in values else graph.symbol(name)
         case ast.UnaryOp(op=op, operand=operand):
-            return -_build(operand) if isinstance(op, ast.USub) else _build(operand)
+            return graph.scale(-1 if isinstance(op, ast.USub) else 1, _read(graph, operand, values))
         case ast.BinOp(left=left, op=op, right=right):
-            combine, a, b = _OPERATIONS[type(op)], _build(left), _build(right)
-            if a.is_Number and b.is_Number:
-                return _constant(_fold(combine, a, b))
-            return _finite(combine(a, b))
+            return _OPERATIONS[type(op)](graph, _read(graph, left, values), _read(graph, right, values))
         case ast.Call(func=ast.Name(id=name), args=[argument]):
-            a = _build(argument)
-            return _constant(_fold(_constant_functions()[name], a)) if a.is_Number else _sympy_functions()[name](a)
+            return graph.call(name, _read(graph, argument, values))
     raise AssertionError(ast.dump(node))
 
 
-def _constant(value: float) -> sympy.Expr:
-    """A number: small integers exactly, all others in floating point."""
-    import sympy
-
-    if isinstance(value, int) and abs(value) <= EXACT:
-        return sympy.Integer(value)
-    return sympy.Float(float(value), 17)
-
-
-def _fold(operation: Callable[..., float], *numbers: sympy.Expr) -> float:
-    """Evaluate constants in floating point, so that no number grows and none is complex or infinite."""
-    plain = [int(a) if a.is_Integer else float(a) for a in numbers]
-    try:
-        if operation is operator.pow and abs(plain[1]) > 64:
-            plain = [float(a) for a in plain]
-        result = operation(*plain)
-        if isinstance(result, int | float) and math.isfinite(result) and abs(result) < 1e300:
-            return result
-    except (ArithmeticError, ValueError, OverflowError):
-        pass
-    raise ExpressionError(f"constants must be finite real numbers, got {plain} in an operation: change them.")
-
-
-def _finite(expr: sympy.Expr) -> sympy.Expr:
-    import sympy
-
-    if expr.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, sympy.I):
-        raise ExpressionError("a formula must be finite and real, got a division by zero or the like: change it.")
-    return expr
-
-
-_OPERATIONS: dict[type, Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+_OPERATIONS: dict[type, Callable[[Graph, int, int], int]] = {
+    ast.Add: Graph.add,
+    ast.Sub: Graph.subtract,
+    ast.Mult: Graph.multiply,
+    ast.Div: Graph.divide,
+    ast.Pow: Graph.power,
 }
-
-
-@lru_cache(maxsize=1)
-def _constant_functions() -> dict[str, Callable[[float], float]]:
-    own: dict[str, Callable[[float], float]] = {
-        "logistic": lambda a: 0.5 * (1.0 + math.tanh(0.5 * a)),
-        "softplus": lambda a: max(a, 0.0) + math.log1p(math.exp(-abs(a))),
-    }
-    return {name: own.get(name) or getattr(math, name) for name in FUNCTIONS}
-
-
-@lru_cache(maxsize=1)
-def _sympy_functions() -> dict[str, Any]:
-    import sympy
-
-    class logistic(sympy.Function):  # type: ignore[misc]  # SymPy has no stubs
-        """1/(1 + exp(-a)), kept whole so that engines can evaluate it without overflow."""
-
-        nargs = 1
-
-        def fdiff(self, argindex: int = 1) -> sympy.Expr:
-            return self * (1 - self)
-
-    class softplus(sympy.Function):  # type: ignore[misc]
-        """log(1 + exp(a)), likewise."""
-
-        nargs = 1
-
-        def fdiff(self, argindex: int = 1) -> sympy.Expr:
-            return logistic(self.args[0])
-
-    own = {"logistic": logistic, "softplus": softplus}
-    return {name: own.get(name) or getattr(sympy, name) for name in FUNCTIONS}
 
 
 @lru_cache(maxsize=1)
@@ -313,7 +233,7 @@ def _printer() -> Any:
     import sympy
     from sympy.printing.str import StrPrinter
 
-    allowed = {*FUNCTIONS, *GENERATED}
+    allowed = {*FUNCTIONS, "abs", "sign"}  # these get a sentence of their own
 
     class TextPrinter(StrPrinter):  # type: ignore[misc]
         def _print_Float(self, expr: sympy.Float) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from hamjl.checks import number
 from hamjl.errors import ProblemError, shown, unknown
-from hamjl.expressions import Program, check, is_sympy, program
+from hamjl.expressions import Program, check, emit, is_sympy, program, read
+from hamjl.operations import Graph
 
 ACTIVATIONS = {
     "tanh": "tanh(a)",
@@ -81,15 +82,12 @@ def regularizer_program(value: str) -> Program:
 @lru_cache(maxsize=64)
 def dissipation_program(value: str | float) -> Program:
     """φ and ρ = φ'/φ as ``f``, ``rate``; ρ is all that the equations of motion need."""
-    import sympy
-
-    from hamjl.expressions import emit, to_sympy
-
-    t = sympy.Symbol("t", real=True)
-    phi = sympy.exp(sympy.Float(value) * t) if isinstance(value, float) else to_sympy(value)
-    if phi == 0:
+    graph = Graph(f"dissipation {shown(value)}")
+    t = graph.symbol("t")
+    phi = graph.call("exp", graph.scale(value, t)) if isinstance(value, float) else read(graph, value)
+    if phi == graph.zero:
         raise ProblemError(f"dissipation φ must be positive, got {shown(value)}: use e.g. 'exp(t)' or a number θ.")
-    return emit(("t",), {"f": phi, "rate": sympy.diff(phi, t) / phi}, f"dissipation {shown(value)}")
+    return emit(graph, ("t",), {"f": phi, "rate": graph.rate(phi, t)})
 
 
 def _resolve(

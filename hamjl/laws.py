@@ -38,10 +38,10 @@ class SignFlip(Law):
     every_step : bool
         s alternates +1, -1, … at every step of a fixed-step method (Algorithm 1's extreme case).
     frequency : float
-        s = sign(cos 2πft), f in 1/time.
+        s = sign(cos 2πft), f in 1/time. Where the cosine vanishes, the sign that follows holds.
     radius : float
         Hamiltonian track (24): s = +1 while |x|² + |w|² + |p_x|² + |p_w|² ≤ R (R itself, not R²), else -1; the costates
-        are those divided by φ.
+        are those divided by φ. On the ball's surface s is still +1, and at a flip the sign that follows holds.
     hysteresis : float
         Once flipped to -1, s returns to +1 when that sum is below (1 - hysteresis) R. Adaptive methods need it
         positive: without it an accurate solution would chatter on the ball's surface. 0 is (24) to the letter.

@@ -17,7 +17,7 @@ from hamjl.errors import ProblemError
 from hamjl.foreign import LARGEST, read_text, reason
 from hamjl.schema import check, listed, one_of, table, text, whole
 from hamjl.storage import PART
-from hamjl.trajectory import Description
+from hamjl.trajectory import TIME, Description
 
 CODECS = (  # of numbers and of texts: what hamjl writes now, and what it wrote before chunks had a checksum
     ("bytes", "zstd", "crc32c"),
@@ -82,22 +82,22 @@ class Layout:
 
     def arrays(self, variables: Description, sizes: dict[str, int]) -> dict[str, Stored]:
         """What the arrays in time look like, by name."""
-        shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {name: ((name,), ()) for name in self.grids}
-        for name, (dims, *_) in variables.items():
-            shapes[name] = ((self.dimension(name), *dims), tuple(sizes[dim] for dim in dims))
-        return {
-            name: Stored(dims, (self.chunk // every(dims[0]), *inner), "float32" if name in self.single else "float64")
-            for name, (dims, inner) in shapes.items()
-        }
+        found = {name: Stored((name,), (self.chunk // every(name),), "float64", TIME) for name in self.grids}
+        for name, (dims, long_name, units) in variables.items():
+            dim, dtype = self.dimension(name), "float32" if name in self.single else "float64"
+            chunk = (self.chunk // every(dim), *(sizes[dim] for dim in dims))
+            found[name] = Stored((dim, *dims), chunk, dtype, {"long_name": long_name, "units": units})
+        return found
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Dimensions, shape of a chunk and data type of an array in time."""
+    """Dimensions, shape of a chunk, data type and attributes of an array in time."""
 
     dims: tuple[str, ...]
     chunk: tuple[int, ...]
     dtype: str
+    attributes: dict[str, str]
 
     def check(self, metadata: dict[str, Any], rows: int) -> None:
         """ValueError where metadata of Zarr say something else, or of fewer rows."""
@@ -190,7 +190,7 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Any:
         rows = key[0] if isinstance(key, tuple) else key
-        first, last, _ = rows.indices(self.shape[0])
+        first, last = (rows, rows + 1) if isinstance(rows, int) else rows.indices(self.shape[0])[:2]
         files = list(chunks_of(self.folder, self.array.chunks, first, last))
         try:
             for file in files:
@@ -204,18 +204,17 @@ class Rows:
             ) from None
 
 
-def lazy(array: Any, folder: Path, length: int) -> xr.Variable:
+def lazy(array: Any, folder: Path, stored: Stored, length: int) -> xr.Variable:
     """The rows of a stored array that belong to the first `length` samples."""
     import dask.array
 
-    dims = array.metadata.dimension_names
-    rows = -(-length // every(dims[0]))
+    rows = -(-length // every(stored.dims[0]))
     if rows == 0:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
         native = np.empty(0, array.dtype.newbyteorder("="))  # '<f8' is it too, but netCDF4 warns of every such array
         data = dask.array.from_array(Rows(array, folder), chunks=array.chunks, name=False, meta=native)[:rows]
-    return xr.Variable(dims, data, dict(array.attrs))
+    return xr.Variable(stored.dims, data, stored.attributes)
 
 
 def check_size(chunk: int, width: int) -> None:

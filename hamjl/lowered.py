@@ -129,7 +129,10 @@ class Result:
 
 STATUS = {
     "success": "the run is complete",  # to the end of its span, or by whole steps up to it
-    "diverged": "values left the range of numbers: try a smaller step, tighter tolerances or a stable law",
+    "diverged": (
+        "values left the range of numbers: try a smaller step, tighter tolerances or a stable law; a smaller loss "
+        "weight q or velocity, more dissipation θ or a larger mass m help too"
+    ),
     "max_steps": "the step limit was reached: raise max_steps, loosen rtol or use a stiff solver",
     "step_too_small": "the solver could not meet the tolerances: loosen them or use a stiff solver such as BDF",
     "no_fixed_point": "x = σ(a) has no reachable solution: the backprop limit needs a DAG or a contracting cycle",

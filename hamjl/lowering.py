@@ -23,7 +23,7 @@ MAX_FLIPS = 10**7
 def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Lowered:
     """Return the record of a run; see `hamjl.solve` for `times`."""
     record = lower_run(problem, law, method)
-    grid, save = samples(problem, law, method, times).all()
+    grid, save = samples(problem, law, method, times).all(len(record.initial))
     return replace(record, times=grid, save=save)
 
 

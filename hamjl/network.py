@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral
@@ -14,18 +14,21 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
-from hamjl.errors import ProblemError, shown
+from hamjl.errors import ProblemError, listed, shown
 from hamjl.functions import activation as check_activation
+from hamjl.plain import Plain
 
 if TYPE_CHECKING:
     import networkx
 
 BIAS = "bias"  # the input that is constantly 1
-MAX_PAIRS = 10**9  # of vertices, in the constructors that look at all of them
+MAX_PAIRS = 10**7  # of vertices, in the constructors that look at all of them
+PAIR = 100  # bytes that an arc takes while a network is built
+MAX_TEXT = 20_000  # characters in all of different formulas, each of which is differentiated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Network:
+class Network(Plain):
     """An immutable digraph of inputs and neurons.
 
     Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, (7), with j over its parents. Make one with
@@ -89,14 +92,18 @@ class Network:
         if neurons is None or BIAS not in _names(neurons, "neurons"):
             ins = _with_bias(ins, pairs)
         if neurons is None:
-            neurons = list(dict.fromkeys(name for pair in pairs for name in pair if name not in ins))
+            fed = set(ins)
+            neurons = list(dict.fromkeys(name for pair in pairs for name in pair if name not in fed))
         outs = _names(neurons, "neurons")
         position = {name: k for k, name in enumerate((*ins, *outs))}
         for j, i in pairs:
             for name in (j, i):
-                choice(name, position, f"Both ends of arc {j!r} -> {i!r} must exist; a vertex")
-            if i in ins:
-                raise ProblemError(f"inputs have no parents, got the arc {j!r} -> {i!r}: make {i!r} a neuron.")
+                if name not in position:
+                    choice(name, position, f"Both ends of arc {shown(j)} -> {shown(i)} must exist; a vertex")
+            if position[i] < len(ins):
+                raise ProblemError(
+                    f"inputs have no parents, got the arc {shown(j)} -> {shown(i)}: make {shown(i)} a neuron."
+                )
         source = np.array([position[j] for j, _ in pairs], dtype=np.int64)
         target = np.array([position[i] for _, i in pairs], dtype=np.int64) - len(ins)
         graph = {"kind": "arcs", "inputs": list(ins), "neurons": list(outs), "arcs": [list(pair) for pair in pairs]}
@@ -176,10 +183,13 @@ class Network:
         n, d = present.shape[0], present.shape[1] - present.shape[0]
         inputs, neurons = _numbered("u", d), _numbered("x", n)
         if rows and columns:
-            if not set(rows) <= set(columns):
-                raise ProblemError(f"neurons must have rows and columns of the same names, got rows {rows}: rename.")
-            inputs, neurons = tuple(name for name in columns if name not in rows), rows
-            present = present[:, [columns.index(name) for name in (*inputs, *neurons)]]
+            known, place = set(rows), {name: k for k, name in enumerate(columns)}
+            if not known <= set(columns):
+                raise ProblemError(
+                    f"neurons must have rows and columns of the same names, got rows {listed(rows)}: rename."
+                )
+            inputs, neurons = tuple(name for name in columns if name not in known), rows
+            present = present[:, [place[name] for name in (*inputs, *neurons)]]
         target, source = np.nonzero(present)
         names = (*inputs, *neurons)
         arcs = [[names[j], neurons[i]] for i, j in zip(target, source, strict=True)]
@@ -212,7 +222,8 @@ class Network:
         nodes, arcs = {str(node): degree for node, degree in degrees}, _as_text(edges)
         roots = tuple(name for name, degree in nodes.items() if degree == 0)
         ins = _with_bias(roots if inputs is None else _names(inputs, "inputs"), arcs)
-        neurons = [name for name in nodes if name not in ins]
+        fed = set(ins)
+        neurons = [name for name in nodes if name not in fed]
         if outputs is None:
             inner = {j for j, i in arcs if j != i}
             outputs = [name for name in neurons if name not in inner] or 1
@@ -244,14 +255,14 @@ class Network:
         if twice.size:
             j, i = vertices[source[twice[0]]], neurons[target[twice[0]]]
             raise ProblemError(f"an arc may appear once, got {shown(j)} -> {i!r} twice: remove one.")
-        for k, name in enumerate(inputs):
-            if not (source == k).any():
-                raise ProblemError(
-                    f"every input must feed a neuron, got {shown(name)} with no arc: remove it or add one."
-                )
+        idle = np.nonzero(np.bincount(source, minlength=len(inputs))[: len(inputs)] == 0)[0]
+        if idle.size:
+            raise ProblemError(
+                f"every input must feed a neuron, got {shown(inputs[idle[0]])} with no arc: remove it or add one."
+            )
         c = _per_neuron(velocity, neurons, "velocity", 1.0)
         values = np.array([number(value, "velocity", positive=True) for value in c])
-        sigma = tuple(check_activation(value) for value in _per_neuron(activation, neurons, "activation", "tanh"))
+        sigma = _activations(_per_neuron(activation, neurons, "activation", "tanh"))
         for values_ in (source, target, values):
             values_.setflags(write=False)
         return cls(inputs, neurons, _outputs(outputs, neurons), source, target, sigma, values, graph)
@@ -271,7 +282,8 @@ class Network:
     @property
     def output_index(self) -> NDArray[np.int64]:
         """Positions of the outputs among the neurons, (output,)."""
-        return np.array([self.neurons.index(name) for name in self.outputs], dtype=np.int64)
+        position = {name: k for k, name in enumerate(self.neurons)}
+        return np.array([position[name] for name in self.outputs], dtype=np.int64)
 
     @property
     def is_acyclic(self) -> bool:
@@ -303,24 +315,13 @@ class Network:
             f"outputs={list(self.outputs)!r:.60})"
         )
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Network):
-            return NotImplemented
-        same = (self.inputs, self.neurons, self.outputs, self.activation) == (
-            other.inputs,
-            other.neurons,
-            other.outputs,
-            other.activation,
-        )
-        pairs = ((self.source, other.source), (self.target, other.target), (self.velocity, other.velocity))
-        return same and all(np.array_equal(a, b) for a, b in pairs)
-
-    __hash__ = None  # type: ignore[assignment]
-
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`."""
-        spec = deepcopy(self._graph)
+    def _identity(self) -> Any:
+        arrays = {name: getattr(self, name) for name in ("source", "target", "velocity")}
+        return arrays | {name: getattr(self, name) for name in ("inputs", "neurons", "outputs", "activation")}
+
+    def _tree(self) -> dict[str, Any]:
+        spec = dict(self._graph)
         if spec["kind"] != "layered":
             spec["outputs"] = list(self.outputs)
         spec["activation"] = _compact(self.activation)
@@ -372,9 +373,14 @@ def depths(
 def _check_size(rows: int, columns: int) -> None:
     if rows * columns > MAX_PAIRS:
         raise ProblemError(
-            f"a network built whole must have at most {MAX_PAIRS:g} pairs of vertices, got {rows * columns:g}: "
-            "give a sparse one by its arcs."
+            f"a network built whole must have at most {MAX_PAIRS} pairs of vertices, got {_short(rows * columns)}, "
+            f"which take {_short(rows * columns * PAIR // 10**9)} GB: give a sparse one by its arcs."
         )
+
+
+def _short(value: int) -> str:
+    """A whole number, however large."""
+    return str(value) if value < 10**15 else f"10**{len(str(value)) - 1}"
 
 
 def _numbered(letter: str, n: int) -> tuple[str, ...]:
@@ -425,7 +431,7 @@ def _with_bias(inputs: tuple[str, ...], arcs: list[tuple[str, str]]) -> tuple[st
     return (*inputs, BIAS) if BIAS in roots - set(inputs) else inputs
 
 
-def _names(values: Sequence[Any] | NDArray[Any], what: str) -> tuple[str, ...]:
+def _names(values: Sequence[Any], what: str) -> tuple[str, ...]:
     """Names in a list or array; whole numbers become text, as vertices do."""
     listed = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim == 1)
     given = [str(name) if _is_whole(name) else name for name in values] if listed else []
@@ -438,7 +444,7 @@ def _names(values: Sequence[Any] | NDArray[Any], what: str) -> tuple[str, ...]:
                 f"{what} must have plain, short names without '->' and '/', got {shown(name)}: rename it."
             )
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(names).items() if times > 1)
         raise ProblemError(f"{what} must have different names, got {shown(twice)} twice: rename one.")
     return names
 
@@ -446,11 +452,13 @@ def _names(values: Sequence[Any] | NDArray[Any], what: str) -> tuple[str, ...]:
 def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[str, ...]:
     if _is_whole(outputs):
         if not 1 <= outputs <= len(neurons):
-            raise ProblemError(f"outputs must be between 1 and {len(neurons)} neurons, got {outputs}: change it.")
+            raise ProblemError(
+                f"outputs must be between 1 and {len(neurons)} neurons, got {shown(outputs)}: change it."
+            )
         return neurons[:outputs]
-    names = _names(outputs, "outputs")  # type: ignore[arg-type]  # a bool is refused there
+    names, known = _names(outputs, "outputs"), set(neurons)  # type: ignore[arg-type]  # a bool is refused there
     for name in names:
-        choice(name, neurons, "An output must be a neuron and")
+        choice(name, known, "An output must be a neuron and")
     if not names:
         raise ProblemError("outputs must name at least one neuron, got none: name the neurons that the loss sees.")
     return names
@@ -463,14 +471,26 @@ def _is_whole(value: Any) -> TypeGuard[int]:
 def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:
     if isinstance(value, Mapping):
         value = {str(name) if _is_whole(name) else name: one for name, one in value.items()}
+        known = set(neurons)
         for name in value:
-            choice(name, neurons, f"A neuron given its {what}")
+            choice(name, known, f"A neuron given its {what}")
         return [value.get(name, default) for name in neurons]
     if isinstance(value, list | tuple | np.ndarray) and not (isinstance(value, np.ndarray) and value.ndim == 0):
         if len(value) != len(neurons):
             raise ProblemError(f"{what} must have one value per neuron ({len(neurons)}), got {len(value)}: match them.")
         return list(value)
     return [value] * len(neurons)
+
+
+def _activations(values: list[Any]) -> tuple[str, ...]:
+    """The checked names and formulas of all neurons, each different one looked at once."""
+    given = dict.fromkeys(value for value in values if isinstance(value, str))
+    if (size := sum(map(len, given))) > MAX_TEXT:
+        raise ProblemError(
+            f"different activations must have at most {MAX_TEXT} characters in all, got {size}: use fewer formulas."
+        )
+    checked = {value: check_activation(value) for value in given}
+    return tuple(checked[value] if isinstance(value, str) else check_activation(value) for value in values)
 
 
 def _compact(values: Sequence[Any]) -> Any:

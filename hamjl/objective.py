@@ -25,7 +25,7 @@ class Objective:
     regularizer : str
         V(w): ``"quadratic"`` (w²/2), ``"pseudo_huber"``, ``"double_well"``, ``"none"``, or a formula in ``w``.
     k : float
-        Weight of V.
+        Weight of V, k ≥ 0.
     m : float
         Mass m > 0: how much it costs to move a weight.
     dissipation : float or str
@@ -50,7 +50,7 @@ class Objective:
         put("loss", functions.loss(self.loss))
         put("loss_weight", number(self.loss_weight, "loss_weight", nonnegative=True))
         put("regularizer", functions.regularizer(self.regularizer))
-        put("k", number(self.k, "k"))
+        put("k", number(self.k, "k", nonnegative=True))
         put("m", number(self.m, "m", positive=True))
         put("dissipation", functions.dissipation(self.dissipation))
         put("scaled_by_velocity", flag(self.scaled_by_velocity, "scaled_by_velocity"))
@@ -69,7 +69,7 @@ class Objective:
         return cls(
             loss=loss,
             loss_weight=number(q, "q", nonnegative=True),
-            k=2.0 * number(r_w, "r_w"),
+            k=2.0 * number(r_w, "r_w", nonnegative=True),
             m=number(r, "r", positive=True),
             dissipation=dissipation,
             scaled_by_velocity=False,

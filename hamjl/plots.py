@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 STYLES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), "-.")
 DASHED: Any = (0, (4, 2))
 MANY_LINES, MANY_ARCS = 6, 60
+
+_bars: WeakKeyDictionary[Axes, Any] = WeakKeyDictionary()  # one bar of colours for all that is drawn on the same axes
 
 
 def tracking(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -107,7 +110,10 @@ def network(ds: xr.Dataset, ax: Axes | None = None, time: float | None = None) -
     source = np.array([[*inputs, *neurons].index(start) for start, _ in pairs], dtype=np.int64)
     target = np.array([neurons.index(end) for _, end in pairs], dtype=np.int64)
     shade = diagram.draw(ax, inputs, neurons, _names(ds, "output"), source, target, w.values)
-    ax.figure.colorbar(shade, ax=ax, label="weight w", shrink=0.8)
+    if (bar := _bars.get(ax)) is None:
+        _bars[ax] = ax.figure.colorbar(shade, ax=ax, label="weight w", shrink=0.8)
+    else:
+        bar.update_normal(shade)
     if "time" in w.coords:
         now = w.time.values[()]
         ax.set_title(f"t = {now:g}" if np.issubdtype(w.time.dtype, np.number) else f"t = {now}", fontsize="medium")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -14,13 +13,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import functions, signals
-from hamjl.checks import choice, count, finite, keys, mapping, number, scalar
+from hamjl.checks import choice, count, finite, folded, keys, mapping, number, scalar
 from hamjl.codegen import compile_program
-from hamjl.errors import ProblemError, shown
+from hamjl.errors import ProblemError, listed, shown
 from hamjl.foreign import Folder
 from hamjl.lowered import BOUND
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
+from hamjl.plain import Plain
 from hamjl.signals import Signal
 
 LONGEST = 1e100  # beyond it differences of times overflow
@@ -31,7 +31,7 @@ Assigned = Signal | dict[str, Signal]
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Problem:
+class Problem(Plain):
     """What is to be learnt, over which time, from where.
 
     Parameters
@@ -122,7 +122,8 @@ class Problem:
             free = [k for k, name in enumerate(names) if name != BIAS or given.table.channels == len(names)]
             pairs = [(given, np.array(free, dtype=np.int64))]
         else:
-            pairs = [(signal, np.array([names.index(name)], dtype=np.int64)) for name, signal in given.items()]
+            position = {name: k for k, name in enumerate(names)}
+            pairs = [(signal, np.array([position[name]], dtype=np.int64)) for name, signal in given.items()]
         taken = {int(k) for _, columns in pairs for k in columns}
         if what == "inputs" and BIAS in names and names.index(BIAS) not in taken:
             pairs.append((signals.constant(1.0), np.array([names.index(BIAS)], dtype=np.int64)))
@@ -130,21 +131,18 @@ class Problem:
 
     def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> Problem:
         """The problem whose sampled signals go on with more data; see `hamjl.Session.feed`."""
-        later = copy(self)
-        for what, more in (("inputs", inputs), ("target", target)):
-            object.__setattr__(later, what, _extended(getattr(self, what), more, what, since))
+        given = {"inputs": inputs, "target": target}
+        later = self._with(**{k: _extended(getattr(self, k), more, k, since) for k, more in given.items()})
         pairs = later.signal_table("inputs") + later.signal_table("target")
-        object.__setattr__(later, "span", common_span(self.span, [signal for signal, _ in pairs]))
+        later = later._with(span=common_span(self.span, [signal for signal, _ in pairs]))
         later._check_signals()
         return later
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> Problem:
         """The problem from a later time on, where its `initial_vector` is `state`."""
-        later, n = copy(self), len(self.network.neurons)
-        cuts = np.cumsum([n, len(self.network.source), n])
-        object.__setattr__(later, "initial", dict(zip(STATE, np.split(state, cuts), strict=True)))
-        object.__setattr__(later, "span", (time, self.span[1]))
-        return later
+        n, arcs = len(self.network.neurons), len(self.network.source)
+        parts = [_frozen(part) for part in np.split(state, np.cumsum([n, arcs, n]))]
+        return self._with(initial=dict(zip(STATE, parts, strict=True)), span=(time, self.span[1]))
 
     @property
     def known_until(self) -> float:
@@ -156,9 +154,7 @@ class Problem:
         return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
 
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`: tables, text and numbers, with arrays and DataArrays as leaves."""
-
+    def _tree(self) -> dict[str, Any]:
         def plain(given: Assigned) -> dict[str, Any]:
             return given.spec if isinstance(given, Signal) else {name: signal.spec for name, signal in given.items()}
 
@@ -171,6 +167,9 @@ class Problem:
             "target": plain(self.target),
             "initial": dict(self.initial),
         }
+
+    def _identity(self) -> Any:
+        return self._tree() | {"network": self.network._identity()}
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Problem:
@@ -207,8 +206,9 @@ class Problem:
         if value is None:
             value = {}
         if isinstance(value, Mapping):
+            known = set(names)
             for name in value:
-                choice(name, names, f"A name of {what}")
+                choice(name, known, f"A name of {what}")
             result = {str(name): one_signal(part, f"{what} {name!r}") for name, part in value.items()}
             for name, signal in result.items():
                 if signal.table.channels != 1:
@@ -223,13 +223,15 @@ class Problem:
             wanted = names
         if signal.table.channels != len(wanted):
             raise ProblemError(
-                f"{what} must have one channel each for {', '.join(wanted) or 'no vertex'}, got "
+                f"{what} must have one channel each for {listed(wanted) or 'no vertex'}, got "
                 f"{signal.table.channels} channel(s): match them, or give a mapping from names to signals."
             )
         if signal.channels is None or not set(signal.channels) & set(self.network.vertices):
+            self._check_no_near_names(signal.channels or (), what)
             return signal  # in order, also where names are of another kind, such as the columns of a table
+        known = set(wanted)
         for name in signal.channels:
-            if name not in wanted:
+            if name not in known:
                 raise ProblemError(
                     f"channels of {what} named after vertices must be {shown(list(wanted))}, got {shown(name)}: select "
                     "or rename them, or drop their names to go by order."
@@ -238,13 +240,24 @@ class Problem:
             raise ProblemError(f"channels of {what} must have different names, got {shown(signal.channels)}: rename.")
         return signals.series(signal.spec["data"].sel(channel=list(wanted)), signal.spec["interpolation"])
 
+    def _check_no_near_names(self, channels: tuple[str, ...], what: str) -> None:
+        """Refuse to go by order where a name is a vertex's but for capitals or spaces."""
+        near = {folded(name): name for name in self.network.vertices} if channels else {}
+        for name in channels:
+            if folded(name) in near:
+                raise ProblemError(
+                    f"channels of {what} must be named after vertices exactly or not at all, got {shown(name)}, nearly "
+                    f"{near[folded(name)]!r}: rename it, or drop the names to go by order."
+                )
+
     def _check_signals(self) -> None:
         for what, names in (("inputs", self.network.inputs), ("target", self.network.outputs)):
             pairs = self.signal_table(what)
             for signal, columns in pairs:
-                label = ", ".join(names[k] for k in columns)
+                label = listed(names[k] for k in columns)
                 covered(signal, self.span, what, label, gaps=what == "target")
-            missing = [k for k in range(len(names)) if all(k not in columns for _, columns in pairs)]
+            given = {int(k) for _, columns in pairs for k in columns}
+            missing = [k for k in range(len(names)) if k not in given]
             if what == "inputs" and missing:
                 raise ProblemError(
                     f"every input needs a signal, got none for {names[missing[0]]!r}: give inputs={{…}}."
@@ -255,7 +268,7 @@ class Problem:
             choice(value, _DRAWS, "initial")
             return {"x": _DRAWS[value], "w": _DRAWS[value]}
         if isinstance(value, xr.Dataset):
-            return {name: self._state_of(value, name) for name in STATE}
+            return {name: _frozen(self._state_of(value, name)) for name in STATE}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
@@ -313,7 +326,14 @@ def _plain(value: Any, what: str) -> Any:
     if isinstance(value, Mapping):
         return {str(key): finite(pair, what).tolist() for key, pair in value.items()}
     values = finite(value, what)
-    return values.item() if values.ndim == 0 else values
+    return values.item() if values.ndim == 0 else _frozen(values)
+
+
+def _frozen(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A copy that cannot be changed."""
+    kept = values.copy()
+    kept.setflags(write=False)
+    return kept
 
 
 def covered(signal: Signal, span: tuple[float, float], what: str, label: str, *, gaps: bool) -> None:
@@ -341,8 +361,8 @@ def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
     if bad.any():
         k = int(np.argmax(bad))
         raise ProblemError(
-            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for {phi!r}: "
-            "change it or the span (a number θ gives exp(θ t), safe at any length)."
+            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
+            f"{shown(phi)}: change it or the span (a number θ gives exp(θ t), safe at any length)."
         )
 
 
@@ -353,7 +373,7 @@ def one_signal(value: Any, what: str) -> Signal:
         return value
     if isinstance(value, xr.DataArray):
         return signals.series(value)
-    if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
+    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
         return signals.constant(number(value, what))
     raise ProblemError(f"{what} must be a signal, a DataArray on 'time' or a number, got {shown(value)}: convert it.")
 

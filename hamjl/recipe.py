@@ -1,16 +1,14 @@
-"""The plain form of a run: what a problem file says and what a trajectory's attributes carry, so that it can be re-run.
+"""The plain form of a run: what a problem file says and what a trajectory carries, so that it can be re-run.
 
-A recipe is tables, text and numbers. Arrays in it are moved to an `xarray.Dataset` (a NetCDF file beside the problem
-file, or the trajectory itself) and leave ``{"$array": name, "dims": […]}`` behind.
+A recipe is tables, text and numbers. In a problem file its arrays are in a NetCDF file beside it, and leave
+``{"$array": name, "dims": […]}`` behind; in a trajectory all of it is one text, the scalar coordinate ``recipe``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tomllib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +16,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from hamjl.checks import choice, count, increasing, keys, mapping, to_path
-from hamjl.errors import ProblemError, shown
+from hamjl.checks import choice, count, increasing, keys, mapping, read_toml, to_path
+from hamjl.errors import HamjlError, ProblemError, shown
 from hamjl.foreign import Folder, read_netcdf, read_text
 from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
 from hamjl.methods import Adaptive, Collocation, Method
 from hamjl.methods import method as to_method
+from hamjl.plain import ARRAY, Plain, unpack
 from hamjl.problem import Problem
 from hamjl.storage import check_writable, write_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
@@ -33,8 +32,8 @@ _KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", S
 _RUN = ("law", "method", "times", "engine")
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, eq=False)
+class Recipe(Plain):
     """A problem with the law, method, sample times and engine to solve it."""
 
     problem: Problem | SymbolicSystem
@@ -51,14 +50,16 @@ class Recipe:
         if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
             object.__setattr__(self, "method", Collocation())
         if self.times is not None:
-            _plain_times(self.times)  # refused here, before it is run or saved
+            object.__setattr__(self, "times", _plain_times(self.times))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form, with arrays as leaves."""
+    def _tree(self) -> dict[str, Any]:
         run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
-            run["times"] = _plain_times(self.times)
-        return {_KINDS[type(self.problem)]: self.problem.to_dict(), **run}
+            run["times"] = self.times
+        return {_KINDS[type(self.problem)]: self.problem._tree(), **run}
+
+    def _identity(self) -> Any:
+        return [self._tree() | {_KINDS[type(self.problem)]: None}, self.problem._identity()]
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Recipe:
@@ -77,20 +78,42 @@ class Recipe:
             table.get("engine", "auto"),
         )
 
-    # -- inside a trajectory -----------------------------------------------------------------------------------------
-    def pack(self) -> tuple[str, xr.Dataset]:
-        """Return the recipe as JSON, and the Dataset of its arrays."""
-        arrays: dict[str, xr.DataArray] = {}
-        return json.dumps(_take_out(self.to_dict(), "recipe", arrays)), xr.Dataset(arrays)
+    @classmethod
+    def unpack(cls, text: str) -> Recipe:
+        """Build from the text `packed`."""
+        return cls._from_text(text, xr.Dataset())
 
     @classmethod
-    def unpack(cls, text: str, arrays: xr.Dataset) -> Recipe:
-        """Build from what `pack` returned; `arrays` may hold more."""
+    def of(cls, trajectory: xr.Dataset) -> Recipe:
+        """The recipe that a trajectory carries.
+
+        ProblemError where it carries none, several (as runs put together do), or none that can be read.
+        """
+        given: Any = trajectory.coords["recipe"].values.ravel() if "recipe" in trajectory.coords else []
+        texts = list(dict.fromkeys(given)) if "recipe" not in trajectory.attrs else [trajectory.attrs["recipe"]]
+        if len(texts) > 1:
+            raise ProblemError(
+                f"this needs one trajectory with its recipe, got a Dataset of {len(texts)} runs: select one."
+            )
+        if not texts or texts[0] == "":
+            raise ProblemError(
+                "this needs one trajectory with its recipe, got a Dataset without: keep the coordinate recipe, also "
+                "where you select with drop=True."
+            )
+        if "recipe" not in trajectory.attrs:
+            return _unpacked(texts[0])
+        return cls._from_text(texts[0], trajectory)  # of hamjl's first files
+
+    @classmethod
+    def _from_text(cls, text: Any, arrays: xr.Dataset) -> Recipe:
         try:
-            tree = json.loads(text)
-        except (ValueError, TypeError, RecursionError):
-            raise ProblemError(f"a packed recipe must be the text that pack returned, got {shown(text)}.") from None
-        return cls.from_dict(_put_back(tree, arrays))
+            return cls.from_dict(_put_back(unpack(text), arrays))
+        except HamjlError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise ProblemError(
+                f"the recipe of a trajectory must be as hamjl wrote it, got {shown(text)}: read the trajectory again."
+            ) from None
 
     # -- in a file ---------------------------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:
@@ -101,7 +124,7 @@ class Recipe:
         if path.suffix.lower() != ".toml":
             raise ProblemError(f"a problem file must end in .toml, got {shown(str(path))}: rename it.")
         arrays: dict[str, xr.DataArray] = {}
-        table = _take_out(self.to_dict(), "recipe", arrays)
+        table = _take_out(self._tree(), "recipe", arrays)
         if arrays:
             beside = path.with_suffix(".arrays.nc")
             table = {"arrays": beside.name, **table}
@@ -132,6 +155,11 @@ class Recipe:
             ) from None
 
 
+@lru_cache(maxsize=16)
+def _unpacked(text: str) -> Recipe:
+    return Recipe.unpack(text)
+
+
 def files_of(path: str | Path) -> list[Path]:
     """A problem file and the data files that it names."""
     path = to_path(path, "the problem file")
@@ -150,7 +178,7 @@ def files_of(path: str | Path) -> list[Path]:
 def _table(path: Path) -> dict[str, Any]:
     """What a TOML file says."""
     try:
-        return tomllib.loads(read_text(path))
+        return read_toml(read_text(path))
     except OSError as error:
         raise ProblemError(f"the problem file must be readable, got {shown(str(path))} ({error.strerror}).") from None
     except (ValueError, RecursionError) as error:
@@ -161,10 +189,11 @@ def _table(path: Path) -> dict[str, Any]:
 def _plain_times(times: Any) -> Any:
     if isinstance(times, Mapping):
         return mapping(times, "times")
-    return increasing(cast(ArrayLike, times), "times") if isinstance(times, Sized) else count(times, "times", least=2)
-
-
-_MARK = "$array"  # no name of a vertex, signal or option begins like this
+    if not isinstance(times, Sized):
+        return count(times, "times", least=2)
+    values = increasing(cast(ArrayLike, times), "times")
+    values.setflags(write=False)
+    return values
 
 
 def _take_out(tree: Any, name: str, arrays: dict[str, xr.DataArray]) -> Any:
@@ -173,10 +202,10 @@ def _take_out(tree: Any, name: str, arrays: dict[str, xr.DataArray]) -> Any:
         return {key: _take_out(value, f"{name}_{key}", arrays) for key, value in tree.items()}
     if isinstance(tree, xr.DataArray):
         arrays[name] = tree.rename({dim: f"{name}_{dim}" for dim in tree.dims})
-        return {_MARK: name, "dims": list(tree.dims)}
+        return {ARRAY: name, "dims": list(tree.dims)}
     if isinstance(tree, np.ndarray):
         arrays[name] = xr.DataArray(tree, dims=[f"{name}_{k}" for k in range(tree.ndim)])
-        return {_MARK: name}
+        return {ARRAY: name}
     if isinstance(tree, list | tuple):
         return [_take_out(value, f"{name}_{k}", arrays) for k, value in enumerate(tree)]
     return tree
@@ -188,9 +217,9 @@ def _put_back(tree: Any, arrays: xr.Dataset) -> Any:
         return [_put_back(value, arrays) for value in tree]
     if not isinstance(tree, Mapping):
         return tree
-    if _MARK not in tree:
+    if ARRAY not in tree:
         return {key: _put_back(value, arrays) for key, value in tree.items()}
-    name, dims = tree[_MARK], tree.get("dims")
+    name, dims = tree[ARRAY], tree.get("dims")
     choice(name, map(str, arrays.data_vars), "An array of a recipe (keep the file or the variable that holds it)")
     found = arrays[name]
     if dims is None:
@@ -199,14 +228,3 @@ def _put_back(tree: Any, arrays: xr.Dataset) -> Any:
         raise ProblemError(f"an array of a recipe must have the dimensions it was stored with, got {shown(dims)}.")
     found = found.drop_vars([c for c in found.coords if c not in found.dims])
     return found.rename({f"{name}_{dim}": dim for dim in dims}).rename(None)
-
-
-def digest(text: str, arrays: xr.Dataset) -> str:
-    """A hash of a packed recipe."""
-    found = hashlib.sha256(text.encode())
-    for name in sorted(map(str, arrays.variables)):
-        if f'"{name}"' in text or name.startswith("recipe_"):
-            values = arrays[name].values
-            found.update(name.encode())
-            found.update(str(values.tolist()).encode() if values.dtype.kind in "OUT" else values.tobytes())
-    return found.hexdigest()

@@ -9,13 +9,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hamjl.checks import count, increasing, keys, mapping, number
+from hamjl.checks import affordable, count, increasing, keys, mapping, number
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats, Integers, whole_steps
 from hamjl.methods import Euler, Method
 
 SAMPLES = 1001  # saved times when the user names none
-MAX_SAMPLES, MAX_STEPS = 10**8, 10**15
+MAX_STEPS = 10**15
+COPIES = 4  # of the states: what engines save, and the labelled arrays made of it
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ class Samples:
         """Times (sample,), and with Euler steps (sample,), else none."""
         return self.at(np.arange(*part.indices(self.size), dtype=np.int64))
 
-    def all(self) -> tuple[Floats, Integers]:
-        """Times and steps of all samples, refused where they would fill the memory."""
-        if self.size > MAX_SAMPLES:
-            raise ProblemError(
-                f"a run in memory has at most {MAX_SAMPLES:g} samples, got {self.size:g}: save fewer, or use a store."
-            )
+    def all(self, width: int = 1) -> tuple[Floats, Integers]:
+        """Times and steps of all samples, refused where rows of `width` numbers would fill the memory."""
+        affordable(
+            8.0 * self.size * (2 + COPIES * width),
+            f"{self.size} samples of {width} numbers",
+            "save fewer (times=…), or use a store",
+        )
         return self[:]
 
 
@@ -57,12 +59,15 @@ def sampling(
         every = _every(times)
         first = int(np.ceil((since - start) / every * (1 - 1e-12)))
         size = _whole((start, stop), every) + 1 - first
+        _check_apart((start, stop), every)
         return Samples(max(size, 0), lambda k: (np.minimum(start + (first + k) * every, stop), none))
     if isinstance(times, Sized):
         values = _listed((since, stop), times)
         return Samples(len(values), lambda k: (values[k], none))
     size = count(SAMPLES if times is None else times, "times", least=2) if stop > since else 1
     pace = (stop - since) / max(size - 1, 1)
+    if size > 1:
+        _check_apart((since, stop), pace)
     return Samples(size, lambda k: (np.where(k == size - 1, stop, k * pace + since), none))
 
 
@@ -76,8 +81,19 @@ def _whole(span: tuple[float, float], step: float, least: int = 0) -> int:
     return whole
 
 
+def _check_apart(span: tuple[float, float], pace: float) -> None:
+    """Refuse times so close that they would repeat, where numbers are so far apart."""
+    apart = 2 * np.spacing(max(abs(span[0]), abs(span[1])))
+    if pace < apart:
+        raise ProblemError(
+            f"steps and samples between {span[0]:g} and {span[1]:g} must be at least {apart:.2g} apart, as numbers are "
+            f"there, got {pace:.2g}: count time from another origin, or save fewer."
+        )
+
+
 def _steps(span: tuple[float, float], step: float, times: Any, even: bool, since: float | None) -> Samples:
     start, total = span[0], _whole(span, step, least=1 if since is None else 0)
+    _check_apart(span, step)
     done = 0 if since is None else round((since - start) / step)
     if isinstance(times, Sized) and not isinstance(times, Mapping):
         exact = (_listed((start + done * step, span[1]), times) - start) / step

@@ -29,7 +29,7 @@ from hamjl.symbolic import SymbolicSystem
 
 ALIVE = ("running", "success")
 CHECKPOINT = {
-    **{"recipe": schema.text, "arrays": schema.table(), "engine": schema.text, "state": schema.table()},
+    **{"recipe": schema.text, "engine": schema.text, "state": schema.table()},
     **{"start": schema.real, "time": schema.real, "sampled": lambda value: value == -np.inf or schema.real(value)},
     "status": schema.one_of("running", *STATUS),
 }
@@ -151,8 +151,8 @@ class Session:
         stepping = isinstance(self._recipe.method, Euler)
         self._time = self._sampled = self._run.reached if stepping else min(self._run.reached, until)
         part = self._label(grid[: len(result.states)], result)
-        if result.status != "success":
-            warnings.warn(f"stopped at t = {result.reached:g}: {result.message}", RunWarning, stacklevel=3)
+        if words := trajectory.shortcoming(part.attrs):
+            warnings.warn(words, RunWarning, stacklevel=3)
         return part
 
     def _label(self, times: Floats, result: Result) -> xr.Dataset:
@@ -202,10 +202,8 @@ class Session:
     # -- checkpoints -------------------------------------------------------------------------------------------------
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
         """Return all that `restore` needs, as a dictionary of numbers, texts, arrays and tables; write it to `path`."""
-        text, arrays = self._recipe.pack()
         record = {
-            "recipe": text,
-            "arrays": arrays.to_dict(data="array"),
+            "recipe": self._recipe.packed,
             "engine": self._engine.name,
             "start": self._start,
             "time": self._time,
@@ -230,7 +228,7 @@ class Session:
             record: Any = checkpoint if table else read_record(to_path(checkpoint, "the checkpoint"), CHECKPOINT)
             if table:
                 schema.check(record, CHECKPOINT)
-            recipe = Recipe.unpack(record["recipe"], xr.Dataset.from_dict(record["arrays"]))
+            recipe = Recipe.unpack(record["recipe"])
             session = cls.__new__(cls)
             session._begin(recipe, record["start"], record)
             if not session._start <= session._time <= session._run.reached:

@@ -17,12 +17,13 @@ from hamjl.checks import array, choice, increasing, keys, mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.foreign import Folder, open_netcdf, read_text, to_folder
 from hamjl.piecewise import Piecewise
+from hamjl.plain import Plain
 
 INTERPOLATIONS = ("previous", "linear", "cubic")
 
 
 @dataclass(frozen=True, eq=False)
-class Signal:
+class Signal(Plain):
     """A function of time with one or more channels; build it with `constant`, `cosine`, `cosines`, `patches`, `series`.
 
     Call it on times (…) to get values (…, channel). ``domain`` is the closed interval on which it is defined.
@@ -32,6 +33,9 @@ class Signal:
     domain: tuple[float, float]
     channels: tuple[str, ...] | None  # names, when the data bring them
     spec: dict[str, Any]  # the plain form; data stay DataArrays in it
+
+    def _tree(self) -> dict[str, Any]:
+        return self.spec
 
     def __call__(self, t: ArrayLike) -> NDArray[np.floating]:
         return self.table.value(array(t, "time"))
@@ -114,6 +118,7 @@ def series(data: xr.DataArray, interpolation: str = "linear") -> Signal:
     values = array(data.transpose("time", ...).values, "values of a series").reshape(len(time), -1)
     if np.isinf(values).any():
         raise ProblemError("values of a series must be finite or NaN, got infinity: replace it.")
+    values.setflags(write=False)
     kept, names = xr.DataArray(values, dims=("time", "channel"), coords={"time": time}), None
     if data.ndim == 1:
         kept = kept.isel(channel=0)

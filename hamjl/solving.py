@@ -22,7 +22,7 @@ from hamjl.progress import bar as _bar
 from hamjl.progress import open_log
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import assemble
+from hamjl.trajectory import assemble, shortcoming
 
 
 def solve(
@@ -138,13 +138,18 @@ def run(
         return resume(store, recipe, progress=progress, log=log)
     if chunk is not None or thin is not None or float32 or log is not None:
         raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
+    trajectory = run_quietly(recipe, progress=progress)
+    if words := shortcoming(trajectory.attrs):
+        warnings.warn(words, RunWarning, stacklevel=3)
+    return trajectory
+
+
+def run_quietly(recipe: Recipe, *, progress: bool = False) -> xr.Dataset:
+    """Solve a recipe; that the run ended early is said by the trajectory alone."""
     lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
     chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:
         result = chosen.run(lowered, monitor)
     if result.status == "no_fixed_point" and not len(result.states):
         raise ProblemError(f"{result.message}, got none at the start: use CostateReversal with a finite velocity.")
-    trajectory = assemble(recipe, lowered, result, chosen.name)
-    if result.status != "success":
-        warnings.warn(f"stopped at t = {result.reached:g}: {result.message}", RunWarning, stacklevel=3)
-    return trajectory
+    return assemble(recipe, lowered, result, chosen.name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import shutil
@@ -16,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from hamjl.checks import to_path
 from hamjl.errors import HamjlError, ProblemError, shown
 from hamjl.foreign import NETCDF, read_netcdf, read_text, reason
+from hamjl.plain import decoded, digest, encode
 from hamjl.schema import Schema, check
 
 PART = ".hamjl-"  # how the names of unfinished parts begin
@@ -125,7 +123,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Put a record in place of the one before in one move, after it has reached the disk; OSError where that fails."""
-    table = _encode(record)
+    table = encode(record)
     with beside(path) as folder:
         part = folder / "part"
         with part.open("x", encoding="utf-8") as file:
@@ -143,7 +141,7 @@ def read_record(path: Path, schema: Schema) -> dict[str, Any]:
         table = json.loads(text)
         if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
             raise ValueError("it is damaged")
-        record: dict[str, Any] = json.loads(text, object_hook=_decode)
+        record: dict[str, Any] = json.loads(text, object_hook=decoded)
     except (KeyError, TypeError, RecursionError):
         raise ValueError("it is damaged") from None
     del record[CHECK]
@@ -163,23 +161,7 @@ def sync(path: Path) -> None:
 
 
 def _checksum(table: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
-
-
-def _encode(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _encode(value) for key, value in tree.items()}
-    if isinstance(tree, np.ndarray):
-        tree = np.ascontiguousarray(tree)
-        text = base64.b64encode(tree.tobytes()).decode("ascii")
-        return {"$array": text, "dtype": tree.dtype.str, "shape": list(tree.shape)}
-    return tree.item() if isinstance(tree, np.generic) else tree
-
-
-def _decode(table: dict[str, Any]) -> Any:
-    if "$array" not in table:
-        return table
-    return np.frombuffer(base64.b64decode(table["$array"]), table["dtype"]).reshape(table["shape"]).copy()
+    return digest(json.dumps(table, sort_keys=True))
 
 
 def save(trajectory: xr.Dataset, path: str | Path) -> Path:
@@ -209,7 +191,7 @@ def _set_aside(trajectory: xr.Dataset, path: Path) -> Path | None:
 def load(path: str | Path) -> xr.Dataset:
     """Read a trajectory from a NetCDF file into memory."""
     trajectory = read_netcdf(path)
-    missing = [name for name in ATTRIBUTES if name not in trajectory.attrs]
+    missing = [name for name in ATTRIBUTES if name not in {*trajectory.attrs, *trajectory.coords}]
     if missing or "time" not in trajectory.dims:
         lacks = ", ".join(missing) or "dimension time"
         raise ProblemError(f"the file must hold a trajectory, got {shown(str(path))} without {lacks}: is it hamjl's?")

@@ -7,7 +7,6 @@ number of samples, the time, the complete state of the integrator and the recipe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,24 @@ from hamjl import schema, trajectory
 from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
 from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
-from hamjl.foreign import read_netcdf, reason
+from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
 from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
 from hamjl.lowered import STATUS, Floats, Lowered, Result
 from hamjl.lowering import lower_run, samples
+from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
-from hamjl.recipe import Recipe, digest
-from hamjl.storage import beside, lock, read_record, sync, write_netcdf, write_record
+from hamjl.recipe import Recipe
+from hamjl.storage import beside, lock, read_record, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost
 PATIENCE = 30.0  # seconds between commits at most, full chunk or not
 RESUMABLE = ("running", "interrupted")
-RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.nc", "run/lock"
+RECORD, RECIPE, LOCK = "run/commit.json", "run/recipe.json", "run/lock"
 LEFTOVER = re.compile(r"(\w+/)?(c/)?([0-9]+/)*([0-9]+|zarr)\.[0-9a-f]{32}\.partial")  # of Zarr's, by a killed process
 COMMIT = {
-    **{"format": schema.one_of(1), "recipe": schema.text, "attributes?": schema.text, "engine": schema.text},
+    **{"format": schema.one_of(1, 2), "recipe": schema.text, "attributes?": schema.text, "engine": schema.text},
     **{"chunk": schema.whole(1), "thin": schema.table(schema.whole(2)), "float32": schema.listed(schema.text)},
     **{"length": schema.whole(), "time": schema.real, "reached": schema.real},
     **{"status": schema.one_of("running", *STATUS), "message": schema.text, "gaps": schema.text},
@@ -79,10 +80,9 @@ def create(
     lowered, size = lower_run(recipe.problem, recipe.law, recipe.method), len(_samples(recipe))
     engine = select(recipe.engine, lowered.method.name)
     layout = _layout(chunk, thin, float32, trajectory.describe(recipe.problem), len(lowered.initial), size)
-    text, arrays = recipe.pack()
-    attributes = {**trajectory.attributes(recipe, lowered, engine.name, arrays), "recipe": text}
+    attributes = trajectory.attributes(recipe, lowered, engine.name)
     record = {
-        **{"format": 1, "recipe": digest(text, arrays), "engine": engine.name, "attributes": _digest(attributes)},
+        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": _digest(attributes)},
         **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
         **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
         **{"message": "", "gaps": "", "statistics": "{}", "state": None},
@@ -91,7 +91,7 @@ def create(
         with beside(path) as folder:
             part = folder / "store"
             _write_arrays(part, recipe, layout, attributes)
-            write_netcdf(arrays.assign_attrs(recipe=text), part / RECIPE)
+            (part / RECIPE).write_text(recipe.packed, encoding="utf-8")
             write_record(part / RECORD, record)
             for file in part.rglob("*"):
                 sync(file)
@@ -106,15 +106,13 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
     zarr = _zarr()
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(attributes)
-    labels, variables = trajectory.coordinates(recipe.problem), trajectory.describe(recipe.problem)
-    for name, (dim, given) in labels.items():
+    for name, (dim, given) in trajectory.coordinates(recipe.problem).items():
         label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
         label[:] = np.array(given, dtype=object)
     for name, array in _arrays(recipe, layout).items():
-        _, long_name, units = variables.get(name, ((), *trajectory.TIME.values()))
         group.create_array(
             name, shape=(0, *array.chunk[1:]), chunks=array.chunk, dtype=array.dtype, dimension_names=array.dims,
-            attributes={"long_name": long_name, "units": units}, fill_value=math.nan,
+            attributes=array.attributes, fill_value=math.nan,
             compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()],
         )  # fmt: skip
     group.create_group("run")
@@ -127,7 +125,7 @@ def _arrays(recipe: Recipe, layout: Layout) -> dict[str, Stored]:
 
 
 def _digest(attributes: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(attributes, sort_keys=True).encode()).hexdigest()
+    return digest(json.dumps(attributes, sort_keys=True))
 
 
 def resume(
@@ -162,7 +160,7 @@ def resume(
     if recipe is not None and not isinstance(recipe, Recipe):
         raise ProblemError(f"recipe must be a hamjl.Recipe, got {shown(recipe)}: a store knows its own, give none.")
     found = _find(path)
-    if recipe is not None and digest(*recipe.pack()) != found.record["recipe"]:
+    if recipe is not None and recipe != found.recipe:
         raise ProblemError(
             f"a store goes on with the recipe that began it, got another than that of {shown(str(found.path))}: name a "
             "new store."
@@ -187,15 +185,9 @@ def open_store(path: str | Path) -> xr.Dataset:
     ProblemError.
     """
     found = _find(path)
-    record, length = found.record, found.record["length"]
+    record, problem = found.record, found.recipe.problem
     with _reading(found.path):
-        fields = {name: lazy(found.group[name], found.path / name, length) for name in found.arrays}
-        times = {name: fields[name].load() for name in found.layout.grids}
-        if not all(np.isfinite(time.values).all() for time in times.values()):
-            raise ValueError("its times have gaps")
-        if length and times["time"].values[-1] != record["time"]:
-            raise ValueError("its times are others than its record says")
-        problem = found.recipe.problem
+        fields = {name: found.field(name) for name in trajectory.describe(problem)}
         labels = {
             name: (dim, np.array(given, dtype=np.str_))
             for name, (dim, given) in trajectory.coordinates(problem).items()
@@ -203,8 +195,8 @@ def open_store(path: str | Path) -> xr.Dataset:
         attrs = found.attributes | {name: record[name] for name in ("status", "message", "reached", "statistics")}
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
-        ds = xr.Dataset({name: fields[name] for name in trajectory.describe(problem)}, labels, attrs)
-        return ds.assign_coords(times).merge(found.stored)
+        ds = xr.Dataset(fields, labels, attrs)
+        return ds.assign_coords({**found.times, "recipe": trajectory.carried(found.recipe.packed)})
 
 
 @dataclass(frozen=True)
@@ -215,11 +207,24 @@ class _Found:
     record: dict[str, Any]
     files: set[str]
     recipe: Recipe
-    stored: xr.Dataset  # the arrays of the recipe
     layout: Layout
     arrays: dict[str, Stored]
     attributes: dict[str, Any]
     group: Any
+
+    def field(self, name: str) -> xr.Variable:
+        """The committed rows of a variable, lazy."""
+        return lazy(self.group[name], self.path / name, self.arrays[name], self.record["length"])
+
+    @cached_property
+    def times(self) -> dict[str, xr.Variable]:
+        """The times of samples; ValueError where they are not those of the record."""
+        times = {name: self.field(name).load() for name in self.layout.grids}
+        if not all(np.isfinite(time.values).all() for time in times.values()):
+            raise ValueError("its times have gaps")
+        if self.record["length"] and times["time"].values[-1] != self.record["time"]:
+            raise ValueError("its times are others than its record says")
+        return times
 
 
 def _find(path: str | Path) -> _Found:
@@ -229,20 +234,29 @@ def _find(path: str | Path) -> _Found:
     record = _record(path)  # first: all that it names is there
     with _reading(path):
         files = files_of(path)
-        stored = read_netcdf(path / RECIPE)
-        text = stored.attrs.pop("recipe")
-        if digest(text, stored) != record["recipe"]:
-            raise ValueError("its recipe is another than the one it was begun with")
-        recipe = Recipe.unpack(text, stored)
+        recipe = _recipe(path, record)
         layout = Layout(record["chunk"], dict(record["thin"]), tuple(record["float32"]))
         arrays = _arrays(recipe, layout)
         check_size(layout.chunk, max(math.prod(array.chunk[1:]) for array in arrays.values()))
         check_metadata(path, files, arrays, record["length"])
         group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
         attributes = dict(group.attrs)
-        if attributes.get("recipe") != text or record.get("attributes") not in (None, _digest(attributes)):
+        if record.get("attributes") not in (None, _digest(attributes)):
             raise ValueError("its attributes are others than those it was begun with")
-    return _Found(path, record, files, recipe, stored, layout, arrays, attributes, group)
+        attributes.pop("recipe", None)
+        found = _Found(path, record, files, recipe, layout, arrays, attributes, group)
+        assert found.times  # read and looked at
+        return found
+
+
+def _recipe(path: Path, record: dict[str, Any]) -> Recipe:
+    """What a store is a run of."""
+    if record["format"] == 1:  # of hamjl's first stores
+        return Recipe.of(read_netcdf((path / RECIPE).with_suffix(".nc")))
+    text = read_text(path / RECIPE)
+    if digest(text) != record["recipe"]:
+        raise ValueError("its recipe is another than the one it was begun with")
+    return Recipe.unpack(text)
 
 
 class _Writer:
@@ -409,6 +423,9 @@ def _record(path: Path) -> dict[str, Any]:
         record = read_record(path / RECORD, COMMIT)
         if record["state"] is None and record["length"] > 0:
             raise ValueError("it has samples and no state")
+        counts = json.loads(record["statistics"])
+        if not schema.table()(counts) or not schema.text(counts.get("solver", "")):
+            raise ValueError("its statistics are no table")
         return record
     except (OSError, ValueError) as error:
         raise ProblemError(f"a store of hamjl's must be there, got {shown(str(path))} ({reason(error)}).") from None

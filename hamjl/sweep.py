@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -29,12 +28,12 @@ import xarray as xr
 from hamjl import schema
 from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
-from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.errors import EngineError, HamjlError, ProblemError, shown
 from hamjl.foreign import read_netcdf
 from hamjl.lowered import Result
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
-from hamjl.solving import run
+from hamjl.solving import run_quietly
 from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, coordinates, describe
@@ -114,7 +113,7 @@ def sweep(
     folder = None if store is None else _folder(to_path(store, "the store"), made, values)
     if folder is not None:
         members |= {k: member for k in recipes if (member := _kept(_file(folder, k))) is not None}
-    waiting = {k: _packed(recipe) for k, recipe in recipes.items() if k not in members}
+    waiting = {k: recipe.packed for k, recipe in recipes.items() if k not in members}
     with _bar(len(made), progress) as tick:
         tick(len(members))
         for k, member in _computed(waiting, recipes, client, workers):
@@ -215,29 +214,22 @@ def _check_alike(recipes: Iterable[Recipe], names: Iterable[str]) -> None:
             "the members of a sweep must be of one network, got others: make a sweep of each, and compare those."
         )
     for name in names:
-        if name in {"time", "status", "message", *labels, *describe(problems[0])}:
+        if name in {"time", "recipe", "status", "message", *labels, *describe(problems[0])}:
             raise ProblemError(
                 f"a parameter must not have the name of a trajectory's variable, got {name!r}: rename it, or write its "
                 "path."
             )
 
 
-def _packed(recipe: Recipe) -> tuple[str, dict[str, Any]]:
-    text, arrays = recipe.pack()
-    return text, arrays.to_dict(data="array")
-
-
-def compute(text: str, arrays: dict[str, Any]) -> xr.Dataset:
+def compute(text: str) -> xr.Dataset:
     """One member, in whatever process; a failure is a status, and Ctrl-C breaks off."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunWarning)
-        try:
-            member = run(Recipe.unpack(text, xr.Dataset.from_dict(arrays)), progress=False)
-        except HamjlError as error:
-            return _failed(error)
+    try:
+        member = run_quietly(Recipe.unpack(text))
+    except HamjlError as error:
+        return _failed(error)
     if member.attrs["status"] == "interrupted":
         raise KeyboardInterrupt
-    return _bare(member)
+    return member
 
 
 def _failed(why: HamjlError | Result) -> xr.Dataset:
@@ -245,13 +237,13 @@ def _failed(why: HamjlError | Result) -> xr.Dataset:
     return xr.Dataset(attrs={"status": "failed", "message": message})
 
 
-def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Dataset]:
+def compute_together(packed: list[str]) -> list[xr.Dataset]:
     """Members on the threads of one Julia."""
     from hamjl.engines.julia.bridge import integrate_all
     from hamjl.lowering import lower
 
     done: list[xr.Dataset] = []
-    recipes = [Recipe.unpack(text, xr.Dataset.from_dict(arrays)) for text, arrays in packed]
+    recipes = [Recipe.unpack(text) for text in packed]
     lowered: list[Any] = []
     for recipe in recipes:
         try:
@@ -264,28 +256,20 @@ def compute_together(packed: list[tuple[str, dict[str, Any]]]) -> list[xr.Datase
         if isinstance(result, HamjlError) or not len(result.states):
             done.append(_failed(result))
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RunWarning)  # its message says it
-                done.append(_bare(assemble(recipe, record, result, "julia")))
+            done.append(assemble(recipe, record, result, "julia"))
     return done
-
-
-def _bare(ds: xr.Dataset) -> xr.Dataset:
-    """A trajectory without its recipe."""
-    kept = ds.drop_vars([name for name in ds.variables if str(name).startswith("recipe_")])
-    return kept.assign_attrs({k: v for k, v in kept.attrs.items() if k != "recipe"})
 
 
 # -- where they are computed -------------------------------------------------------------------------------------------
 def _computed(
-    waiting: dict[int, Any], recipes: dict[int, Recipe], client: Any, workers: int | None
+    waiting: dict[int, str], recipes: dict[int, Recipe], client: Any, workers: int | None
 ) -> Iterator[tuple[int, xr.Dataset]]:
     """Members as they are done."""
     if not waiting:
         return
     if client is not None:
         arriving = _arriving(client)
-        futures = {client.submit(compute, *packed, pure=False): k for k, packed in waiting.items()}
+        futures = {client.submit(compute, packed, pure=False): k for k, packed in waiting.items()}
         try:
             for future, result in arriving(futures, with_results=True):
                 yield futures[future], result
@@ -297,7 +281,7 @@ def _computed(
     number = (os.cpu_count() or 1) if workers is None else count(workers, "workers", least=1)
     if number == 1 or len(waiting) == 1:
         for k, packed in waiting.items():
-            yield k, compute(*packed)
+            yield k, compute(packed)
         return
     try:
         if together:
@@ -306,7 +290,7 @@ def _computed(
                 yield from _batches(pool, together, BATCH * number)
         if alone:
             with _pool(min(number, len(alone)), {}) as pool:
-                processes = {pool.submit(compute, *packed): k for k, packed in alone.items()}
+                processes = {pool.submit(compute, packed): k for k, packed in alone.items()}
                 for done in as_completed(processes):
                     yield processes[done], done.result()
     except BrokenProcessPool:
@@ -361,7 +345,7 @@ def _end_after(parent: Any) -> None:
     os._exit(1)  # whatever it is in the middle of: nobody waits for it
 
 
-def _batches(pool: Executor, waiting: dict[int, Any], size: int) -> Iterator[tuple[int, xr.Dataset]]:
+def _batches(pool: Executor, waiting: dict[int, str], size: int) -> Iterator[tuple[int, xr.Dataset]]:
     """Batches follow one another without a pause: what is done with the members of one goes on beside the next."""
     items = list(waiting.items())
     parts = [items[first : first + size] for first in range(0, len(items), size)]
@@ -373,7 +357,7 @@ def _batches(pool: Executor, waiting: dict[int, Any], size: int) -> Iterator[tup
 # -- the result --------------------------------------------------------------------------------------------------------
 def _assembled(values: dict[str, list[Any]], members: list[xr.Dataset]) -> xr.Dataset:
     shape, dims = tuple(map(len, values.values())), tuple(values)
-    coords = {name: (name, given) for name, given in values.items() if _are_labels(given)}
+    coords: dict[str, Any] = {name: (name, given) for name, given in values.items() if _are_labels(given)}
     texts = {
         name: (dims, np.array([member.attrs[name] for member in members], dtype=np.str_).reshape(shape))
         for name in ("status", "message")
@@ -393,9 +377,16 @@ def _assembled(values: dict[str, list[Any]], members: list[xr.Dataset]) -> xr.Da
             if name in member:
                 data[k, : member.sizes["time"]] = member[name]
         fields[name] = ((*dims, *pattern.dims), data.reshape(*shape, *pattern.shape), pattern.attrs)
+    recipes = np.array([_text(member) for member in members], dtype=object).reshape(shape)
+    coords["recipe"] = (dims, recipes, longest.recipe.attrs)
     kept = {k: longest.attrs[k] for k in ("law", "engine", "versions", "scaling") if k in longest.attrs}
     attrs = {"title": "hamjl sweep", **kept}
     return xr.Dataset({**fields, **texts}, {**longest.coords, **coords}, attrs)
+
+
+def _text(member: xr.Dataset) -> str:
+    """The packed recipe of a member; none where it failed."""
+    return str(member.recipe.item()) if "recipe" in member.coords else ""
 
 
 def _are_labels(given: list[Any]) -> bool:
@@ -406,10 +397,7 @@ def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[
     """The folder of a new sweep, or of this one begun before."""
     found = hashlib.sha256(json.dumps([str(list(v)) for v in values.values()]).encode())
     for recipe in made:
-        text, arrays = recipe.pack() if isinstance(recipe, Recipe) else (str(recipe), xr.Dataset())
-        found.update(text.encode())
-        for name in sorted(map(str, arrays.variables)):
-            found.update(str(arrays[name].values.tolist()).encode())
+        found.update((recipe.packed if isinstance(recipe, Recipe) else str(recipe)).encode())
     record = {"format": 1, "sweep": found.hexdigest(), "over": {name: len(given) for name, given in values.items()}}
     try:
         path.mkdir(exist_ok=True)

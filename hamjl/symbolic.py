@@ -5,8 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from hamjl import functions, signals
 from hamjl.checks import choice, keys, mapping, number
-from hamjl.errors import ProblemError, shown
-from hamjl.expressions import CONSTANTS, FUNCTIONS, Program, check, emit, to_sympy
+from hamjl.errors import ProblemError, listed, shown
+from hamjl.expressions import CONSTANTS, Program, check, emit, read, smooth
 from hamjl.foreign import Folder
+from hamjl.operations import FUNCTIONS, Graph, Number
+from hamjl.plain import Plain
 from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
 from hamjl.signals import Signal, extended
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class SymbolicSystem:
+class SymbolicSystem(Plain):
     """Minimise ``∫ cost(x, v, t) φ dt`` subject to ``x' = f(x, v, t)``, from x(0); costates p start from `costates`.
 
     The control v is eliminated: it minimises ``cost + p·f``, which must be quadratic in v with a constant, positive
@@ -118,93 +120,105 @@ class SymbolicSystem:
         """x(0), then p(0)/φ(0), (2 state)."""
         return np.array([*self.initial.values(), *self.costates.values()])
 
-    @cached_property
+    @property
     def program(self) -> Program:
         """h = H/φ at the optimal control and its derivatives, as one program of (x, p, signals, t)."""
-        import sympy
+        return self._programs[0]
 
-        (x, p, v, u, t), f, cost = self._symbols()
-        h = cost + sum(a * b for a, b in zip(p, f, strict=True))
-        hessian = sympy.hessian(h, v)
-        if hessian.free_symbols or not all(pivot.is_positive for pivot in _leading_minors(hessian)):
-            raise ProblemError(
-                f"cost + p·x' must be quadratic in the controls {', '.join(self.controls)} with a constant positive "
-                f"definite matrix, got {hessian.tolist()}: add a term such as v**2/2 to the cost."
-            )
-        best = dict(
-            zip(v, -hessian.inv() * sympy.Matrix([h.diff(c).subs(dict.fromkeys(v, 0)) for c in v]), strict=True)
-        )
-        h = h.subs(best)
-        gradient = [*(h.diff(c) for c in p), *(-h.diff(c) for c in x)]
-        results = {
-            **{f"h_p_{k}": h.diff(c) for k, c in enumerate(p)},
-            **{f"h_x_{k}": h.diff(c) for k, c in enumerate(x)},
-            **{f"j_{i}_{j}": g.diff(c) for i, g in enumerate(gradient) for j, c in enumerate([*x, *p])},
-            **{f"h_u_{k}": h.diff(c) for k, c in enumerate(u)},
-            "h_t": h.diff(t),
-            "h": h,
-            "cost": cost.subs(best),
-            **{f"v_{k}": best[c] for k, c in enumerate(v)},
-        }
-        return emit([str(c) for c in (*x, *p, *u, t)], results, "the system")
-
-    @cached_property
+    @property
     def control_program(self) -> Program:
         """f, the cost and their derivatives before the control is eliminated, of (x, p, v, signals, t)."""
-        (x, p, v, u, t), f, cost = self._symbols()
-        h = cost + sum(a * b for a, b in zip(p, f, strict=True))
-        results = {
+        return self._programs[1]
+
+    @cached_property
+    def _programs(self) -> tuple[Program, Program]:
+        graph = Graph("a system")
+        names = (self.states, [f"p_{name}" for name in self.states], self.controls, self.signals, ["t"])
+        x, p, v, u, t = ([graph.symbol(name) for name in part] for part in names)
+        f = [read(graph, formula, self.parameters) for formula in self.states.values()]
+        cost = read(graph, self.cost, self.parameters)
+        smooth(graph, [*f, cost])
+        h = cost
+        for costate, rate in zip(p, f, strict=True):
+            h = graph.add(h, graph.multiply(costate, rate))
+
+        def gradient(k: int, by: Sequence[int]) -> list[int]:
+            return [graph.derivative(k, c) for c in by]
+
+        def columns(rows: Sequence[int], by: Sequence[int]) -> list[list[int]]:
+            """∂row/∂c, (c, row)."""
+            return [graph.derivatives(rows, c) for c in by]
+
+        slopes = {"x": gradient(h, x), "v": gradient(h, v)}
+        bends = {f"{a}{b}": columns(slopes[a], by) for a, b, by in (("x", "x", x), ("x", "v", v), ("v", "v", v))}
+        best = self._solved(graph, v, slopes["v"], bends["vv"])
+
+        def at_best(nodes: Sequence[int]) -> list[int]:
+            return graph.substitute(nodes, best)
+
+        flow = at_best([*f, *slopes["x"]])  # the derivatives of h at the best control: there ∂h/∂v = 0
+        turn = columns([*flow[: len(x)], *(graph.scale(-1, k) for k in flow[len(x) :])], [*x, *p])
+        eliminated = {
+            **_labelled("h_p", flow[: len(x)]),
+            **_labelled("h_x", flow[len(x) :]),
+            **_labelled("j", _transposed(turn)),
+            **_labelled("h_u", at_best(gradient(h, u))),
+            **dict(zip(("h_t", "h", "cost"), at_best([graph.derivative(h, *t), h, cost]), strict=True)),
+            **_labelled("v", [best[c] for c in v]),
+        }
+        free = {
             "cost": cost,
-            **{f"f_{k}": part for k, part in enumerate(f)},
-            **{f"cost_{name}_{k}": cost.diff(c) for name, by in (("x", x), ("v", v)) for k, c in enumerate(by)},
+            **_labelled("f", f),
+            **_labelled("cost_x", gradient(cost, x)),
+            **_labelled("cost_v", gradient(cost, v)),
+            **_labelled("f_x", _transposed(columns(f, x))),
+            **_labelled("f_v", _transposed(columns(f, v))),
             **{
-                f"f_{name}_{i}_{j}": part.diff(c)
-                for name, by in (("x", x), ("v", v))
-                for i, part in enumerate(f)
-                for j, c in enumerate(by)
-            },
-            **{
-                f"h_{name}_{i}_{j}": h.diff(a).diff(b)
-                for name, rows, columns in (("xx", x, x), ("xv", x, v), ("vv", v, v))
-                for i, a in enumerate(rows)
-                for j, b in enumerate(columns)
+                label: k
+                for name, rows in bends.items()
+                for label, k in _labelled(f"h_{name}", _transposed(rows)).items()
             },
         }
-        return emit([str(c) for c in (*x, *p, *v, *u, t)], results, "the system")
+        every = [name for part in names for name in part]
+        controls = set(self.controls)
+        return (
+            emit(graph, [name for name in every if name not in controls], eliminated),
+            emit(graph, every, free),
+        )
 
-    def _symbols(self) -> tuple[Any, list[Any], Any]:
-        """Symbols of (x, p, v, signals, t), and f and the cost with numbers for the parameters."""
-        import sympy
-
-        def symbol(name: str) -> sympy.Symbol:
-            return sympy.Symbol(name, real=True)
-
-        values = {symbol(name): sympy.Float(value, 17) for name, value in self.parameters.items()}
-        names = (self.states, [f"p_{name}" for name in self.states], self.controls, self.signals)
-        symbols = (*([symbol(name) for name in part] for part in names), symbol("t"))
-        return symbols, [to_sympy(f).subs(values) for f in self.states.values()], to_sympy(self.cost).subs(values)
+    def _solved(self, graph: Graph, v: list[int], slope: list[int], bend: list[list[int]]) -> dict[int, int]:
+        """The controls at which ∂h/∂v = 0, as nodes without controls."""
+        inverse = _inverse([[graph.value(k) for k in row] for row in bend])
+        if inverse is None:
+            raise ProblemError(
+                f"cost + p·x' must be quadratic in the controls {listed(self.controls)} with a constant positive "
+                f"definite matrix, got {shown([list(map(graph.text, row)) for row in bend])}: add a term such as "
+                "v**2/2 to the cost."
+            )
+        best: dict[int, int] = {}
+        still = graph.substitute(slope, dict.fromkeys(v, graph.zero))
+        for control, row in zip(v, inverse, strict=True):
+            best[control] = graph.zero
+            for a, k in zip(row, still, strict=True):
+                best[control] = graph.subtract(best[control], graph.scale(a, k))
+        return best
 
     def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> SymbolicSystem:
         """The system whose sampled signals go on with more data; see `hamjl.Session.feed`."""
         if target is not None:
             raise ProblemError("a system has no targets but signals: give them as inputs.")
-        later = copy(self)
         held = dict(self.signals)
         for name, more in mapping({} if inputs is None else inputs, "inputs").items():
             held[choice(name, self.signals, "A name of inputs")] = extended(held[name], more, since)
-        object.__setattr__(later, "signals", held)
-        object.__setattr__(later, "span", common_span(self.span, list(held.values())))
+        later = self._with(signals=held, span=common_span(self.span, list(held.values())))
         for name, signal in held.items():
             covered(signal, later.span, "signals", name, gaps=False)
         return later
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> SymbolicSystem:
         """The system from a later time on, where its `initial_vector` is `state`."""
-        later = copy(self)
-        for name, values in zip(("initial", "costates"), np.split(state, 2), strict=True):
-            object.__setattr__(later, name, dict(zip(self.states, values.tolist(), strict=True)))
-        object.__setattr__(later, "span", (time, self.span[1]))
-        return later
+        initial, costates = (dict(zip(self.states, part.tolist(), strict=True)) for part in np.split(state, 2))
+        return self._with(initial=initial, costates=costates, span=(time, self.span[1]))
 
     @property
     def known_until(self) -> float:
@@ -215,8 +229,7 @@ class SymbolicSystem:
         return f"SymbolicSystem({self.states}, cost={self.cost!r}, span={self.span})"
 
     # -- declarative form --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`."""
+    def _tree(self) -> dict[str, Any]:
         names = ("cost", "initial", "costates", "parameters", "dissipation")
         return {
             "states": self.states,
@@ -257,5 +270,27 @@ def _check_names(names: Sequence[Any]) -> None:
         seen.add(name)
 
 
-def _leading_minors(matrix: Any) -> list[Any]:
-    return [matrix[:k, :k].det() for k in range(1, matrix.rows + 1)]
+def _labelled(name: str, nodes: Sequence[Any]) -> dict[str, int]:
+    """``name_k`` of a list, ``name_i_j`` of a list of rows."""
+    if nodes and isinstance(nodes[0], list):
+        return {f"{name}_{i}_{j}": k for i, row in enumerate(nodes) for j, k in enumerate(row)}
+    return {f"{name}_{k}": node for k, node in enumerate(nodes)}
+
+
+def _transposed(rows: list[list[int]]) -> list[list[int]]:
+    return list(map(list, zip(*rows, strict=True)))
+
+
+def _inverse(matrix: list[list[Number | None]]) -> list[list[Number]] | None:
+    """The inverse of a symmetric positive definite matrix, of a diagonal one exactly; none for any other matrix."""
+    given = [[a for a in row if a is not None] for row in matrix]
+    if any(len(row) < len(matrix) for row in given):
+        return None
+    values = np.array(given, dtype=np.float64)
+    try:
+        np.linalg.cholesky(values)
+    except np.linalg.LinAlgError:
+        return None
+    if (values == np.diag(np.diag(values))).all():
+        return [[Fraction(1) / a if a else 0 for a in row] for row in given]
+    return np.linalg.inv(values).tolist()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import xarray as xr
 
 from hamjl.dynamics.network import NetworkDynamics
 from hamjl.dynamics.symbolic import SymbolicDynamics
-from hamjl.errors import RunWarning
+from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Floats, Lowered, NetworkField, Result, SymbolicField
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
@@ -58,7 +57,7 @@ PACKAGES = ("hamjl", "numpy", "scipy", "sympy", "xarray")
 def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> xr.Dataset:
     """Label an engine's result; derived quantities are computed here, alike for all engines.
 
-    Warns, and says in ``message``, where one of them is no number.
+    ``message`` says where one of them is no number; see `shortcoming`.
     """
     time = lowered.times[: len(result.states)]
     values = derive(recipe.problem, lowered, time, result)
@@ -66,14 +65,62 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
         for name, (dims, long_name, units) in describe(recipe.problem).items()
     }
-    text, arrays = recipe.pack()
     labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
     labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
-    attrs = {**attributes(recipe, lowered, engine, arrays), **progress(result), "recipe": text}
+    attrs = {**attributes(recipe, lowered, engine), **progress(result)}
     if found := gaps(values, time):
-        warnings.warn(found, RunWarning, stacklevel=4)
         attrs["message"] += f"; {found}"
-    return xr.Dataset(variables, labels, attrs).merge(arrays)
+    return xr.Dataset(variables, labels, attrs).assign_coords(recipe=carried(recipe.packed))
+
+
+def carried(text: str) -> xr.Variable:
+    """A packed recipe as a scalar coordinate, which goes with its trajectory into whatever that is put together with.
+
+    An object, so that it is not copied for each sample or member that shares it.
+    """
+    attrs = {"long_name": "recipe: the problem, law, method and times that made this"}
+    return xr.Variable((), np.array(text, dtype=object), attrs)
+
+
+def join(parts: Iterable[xr.Dataset]) -> xr.Dataset:
+    """Trajectories one after another as one, as the parts that a session returns.
+
+    Where their recipes differ, as those of a session that was fed do, each sample keeps its own, and analyses are of
+    one part at a time.
+
+    Parameters
+    ----------
+    parts : iterable of xarray.Dataset
+        In order of time, with the same variables and labels.
+
+    Raises
+    ------
+    ProblemError
+        If there are none, they overlap in time, or they do not fit together.
+    """
+    found = list(parts) if isinstance(parts, Iterable) and not isinstance(parts, str | xr.Dataset) else []
+    if not found or not all(isinstance(part, xr.Dataset) and "time" in part.indexes for part in found):
+        raise ProblemError(f"parts to join must be a list of trajectories, got {shown(parts)}: list them.")
+    for before, after in pairwise(part.time.values for part in found if part.sizes["time"]):
+        if after[0] <= before[-1]:
+            raise ProblemError(
+                f"parts to join must follow one another, got one from t = {after[0]:g} after one to {before[-1]:g}: "
+                "sort them, or drop what they share."
+            )
+    try:
+        whole: xr.Dataset = xr.concat(
+            found, "time", data_vars="minimal", coords="different", compat="equals", join="exact"
+        )
+    except (ValueError, KeyError, xr.MergeError) as error:
+        raise ProblemError(f"parts to join must have the same variables and labels, got others ({error}).") from None
+    return whole
+
+
+def shortcoming(attrs: Mapping[str, Any]) -> str:
+    """What a user is to be warned of: how a run ended early, and which formulas have no value; else nothing."""
+    if attrs["status"] != "success":
+        return f"stopped at t = {attrs['reached']:g}: {attrs['message']}"
+    return str(attrs["message"]).partition("; ")[2]
 
 
 def gaps(values: Mapping[str, Floats], time: Floats) -> str:
@@ -102,8 +149,8 @@ def describe(problem: Problem | SymbolicSystem) -> Description:
     return {name: part for name, part in NETWORK.items() if name != "u" or problem.network.inputs}
 
 
-def attributes(recipe: Recipe, lowered: Lowered, engine: str, arrays: xr.Dataset) -> dict[str, Any]:
-    """What is the same for all parts of a trajectory; `arrays` are those of the packed recipe."""
+def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
+    """What is the same for all parts of a trajectory."""
     return {
         "title": "hamjl trajectory",
         "law": recipe.law.to_dict()["name"],
@@ -111,27 +158,12 @@ def attributes(recipe: Recipe, lowered: Lowered, engine: str, arrays: xr.Dataset
         "engine": engine,
         "versions": _versions(),
         "scaling": SCALING,
-        "recipe_check": fingerprint(arrays),
     }
 
 
 @lru_cache(maxsize=1)
 def _versions() -> str:
     return json.dumps({name: version(name) for name in PACKAGES})
-
-
-@np.errstate(over="ignore")
-def fingerprint(arrays: xr.Dataset) -> str:
-    """What tells whether the arrays of a recipe are those it was packed with, to single precision.
-
-    They are variables of the trajectory, and change with it in `fillna` or arithmetic.
-    """
-    found = hashlib.sha256()
-    for name in sorted(str(name) for name in arrays.data_vars if str(name).startswith("recipe_")):
-        values = arrays[name].values
-        found.update(f"{name} {values.shape}".encode())
-        found.update((values.astype(np.float32) + 0.0).tobytes() if values.dtype.kind in "biuf" else b"")
-    return found.hexdigest()
 
 
 def progress(result: Result) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from hamjl.store import create
 SECONDS, BYTES = 5.0, 2**30  # for each case
 HANG = 120  # seconds of waiting
 METHODS = [hj.Euler(0.01), *(hj.Adaptive(name) for name in ("RK45", "DOP853", "LSODA", "BDF", "Radau", "auto"))]
-STATES = ("x", "w", "p_x", "p_w")
+KINDS = "flip", "flip a chunk", "cut", "scribble", "remove", "folder", "link", "pipe", "forge", "metadata", "pickle"
 ODD = [
     *(None, True, 0, -1, 1, 2, 1e300, -1e300, 1e-300, float("nan"), float("inf"), 2**31, 2**63, 10**400, "", "x", "7"),
     *([], [[]], {}, {"a": 1}, [None], "\x1b[31m", "../../etc", "float64", "object", "success", "running", "diverged"),
@@ -209,9 +209,19 @@ def damage_store(store: Path, outside: Path, rng: np.random.Generator) -> str:
     file = files[int(rng.integers(len(files)))]
     chunks = [path for path in files if path.parent.name == "c" or path.parent.parent.name == "c"]
     metadata = [path for path in files if path.name == "zarr.json"]
-    kind = ["flip", "flip a chunk", "cut", "scribble", "remove", "folder", "link", "pipe", "forge", "metadata", "pickle"][
-        int(rng.integers(11))
-    ]
+    kind = [
+        "flip",
+        "flip a chunk",
+        "cut",
+        "scribble",
+        "remove",
+        "folder",
+        "link",
+        "pipe",
+        "forge",
+        "metadata",
+        "pickle",
+    ][int(rng.integers(11))]
     if kind == "flip":
         flip(file, rng)
     elif kind == "flip a chunk":
@@ -256,7 +266,7 @@ def use_store(path: Path, sound: xr.Dataset | None) -> None:
         found = ask(path).load()
         if sound is not None and not found.identical(sound.isel({d: slice(found.sizes[d]) for d in _times(found)})):
             same = all(np.array_equal(found[n], sound[n][: len(found[n])], equal_nan=True) for n in found.data_vars)
-            if not same or found.attrs["recipe"] != sound.attrs["recipe"]:
+            if not same or found.hamjl.recipe != sound.hamjl.recipe:
                 raise ArithmeticError("wrong numbers")
         _summary(found)
         found.hamjl.recipe  # noqa: B018

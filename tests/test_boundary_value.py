@@ -283,7 +283,7 @@ def test_compare_takes_times_and_what_is_solved_already():
     with pytest.raises(hj.ProblemError, match="the optimum's"):
         hj.compare(problem, {"boundary_value": hj.CostateReversal()})
     with pytest.raises(hj.ProblemError, match="must be a trajectory"):
-        hj.compare(problem, {"flip": optimum[["w"]].drop_attrs()})
+        hj.compare(problem, {"flip": optimum[["w"]].drop_vars("recipe")})
 
 
 @pytest.mark.parametrize("steps", [(0.02, 0.01), (0.02, 0.03), (0.001, 0.001)])

@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -255,6 +256,17 @@ def test_reproduce_writes_data_picture_and_text(tmp_path):
     assert "tanh" in text
 
 
+def test_the_text_of_a_figure_says_what_was_tracked(tmp_path):
+    """Figures 3 and 4 do not track Figure 1's cosine."""
+    assert call("reproduce", "fig3", "-o", tmp_path)[0] == 0
+    text = (tmp_path / "fig3.txt").read_text()
+    assert "predictable: 0.35 cos(0.01 t) + 0.15 cos(0.02 t)" in text
+    assert "unpredictable: patched, from seed 0" in text
+    assert "0.5 cos(0.01 t)" not in text
+    run = xr.load_dataset(tmp_path / "fig3-predictable.nc")
+    np.testing.assert_allclose(run.z[:, 0], 0.35 * np.cos(0.01 * run.time) + 0.15 * np.cos(0.02 * run.time), atol=1e-12)
+
+
 def test_doctor():
     code, output = call("doctor")
     assert code == 0
@@ -374,3 +386,108 @@ def test_energies_without_a_value_are_told_of_stores_too(problem_file, tmp_path)
     told = [line for line in call("show", tmp_path / "run.zarr")[1].splitlines() if "formulas of the" in line]
     assert len(told) == 1
     assert "first at t = 2." in told[0]
+
+
+def test_foreign_text_cannot_steer_the_terminal(tmp_path):
+    """Point 6: escapes, also those of one byte, changes of direction, and lines that look like hamjl's own."""
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    run = hj.solve(problem, times=3)
+    evil = "\x1b]0;owned\x07\x9b31m\u202eok\nrun: success"
+    attrs = dict.fromkeys(("title", "message", "law", "method", "status"), evil)
+    (run.assign_attrs(attrs).assign(x=run.x.assign_attrs(long_name=evil))).to_netcdf(tmp_path / "evil.nc")
+    code, output = call("show", tmp_path / "evil.nc")
+    assert code == 0
+    assert all(c.isprintable() or c == "\n" for c in output)
+    assert output.count("\n") == 2 + len(run.data_vars)
+    assert "\\x1b]0;owned" in output
+    code, output = call("show", tmp_path / f"none{evil}.nc")
+    assert (code, output.count("\n"), "\x1b" in output) == (1, 1, False)
+
+
+def test_outputs_never_overwrite_what_is_read(problem_file, tmp_path):
+    """Point 6: the problem file and its data, under other names too."""
+    (tmp_path / "link.csv").symlink_to(tmp_path / "data.csv")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "data.csv")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("problem.toml", "data.csv", "link.csv", "hard.csv"):
+        for options in (["-o", tmp_path / name], ["--store", tmp_path / "s.zarr", "--log", tmp_path / name]):
+            code, output = call("run", problem_file, *options)
+            assert (code, "must not be the problem file or its data" in output) == (1, True)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_log_is_a_regular_file(problem_file, tmp_path):
+    """Point 4: opening a FIFO would wait for a reader."""
+    os.mkfifo(tmp_path / "pipe")
+    code, output = call("run", problem_file, "--store", tmp_path / "s.zarr", "--log", tmp_path / "pipe")
+    assert (code, "log must be a regular file" in output) == (1, True)
+
+
+def test_a_run_that_fails_at_its_start_is_an_error(tmp_path):
+    """Point 17: the exit code says so where nothing was computed but the start."""
+    network = hj.Network.fully_connected(2, activation="identity")
+    problem = hj.Problem(network, hj.Objective(), target=1.0, span=(0, 1), initial={"x": 1e100, "w": 1e99})
+    hj.Recipe(problem, method=hj.Euler(0.1)).save(tmp_path / "p.toml")
+    code, output = call("run", tmp_path / "p.toml", "-o", tmp_path / "out.nc")
+    assert code == 1
+    assert "diverged" in output
+    assert xr.load_dataset(tmp_path / "out.nc").sizes["time"] == 1
+
+
+def test_files_of_hamjl_of_other_kinds_are_named(problem_file, tmp_path):
+    """Point 19: with what to do with them."""
+    problem = hj.Problem(hj.Network.fully_connected(2), hj.Objective(), target=0.1, span=(0, 1))
+    hj.Session(problem, method=hj.Euler(0.1)).checkpoint(tmp_path / "night.json")
+    hj.sweep(problem, {"seed": [1]}, method=hj.Euler(0.1), store=tmp_path / "sweep", workers=1)
+    for path, words in (
+        (problem_file, "a problem file in .*: run it with 'hamjl run'"),
+        (tmp_path / "night.json", "a checkpoint of a session in .*: restore it"),
+        (tmp_path / "sweep", "the store of a sweep in .*: run the sweep again"),
+    ):
+        code, output = call("show", path)
+        assert (code, output.count("\n")) == (1, 1)
+        assert re.search(words, output)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("NetCDF: HDF error"), OSError(28, "No space left on device")], ids=str)
+def test_a_full_disk_keeps_the_result_aside(error, problem_file, tmp_path, monkeypatch):
+    """Point 19: the NetCDF library calls it an HDF error."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "aside").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "aside"))
+    write = xr.Dataset.to_netcdf
+
+    def fail(dataset, path, **options):
+        if "full" in str(path):
+            path.write_text("half")
+            raise error
+        return write(dataset, path, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
+    code, output = call("run", problem_file, "-o", tmp_path / "full" / "out.nc")
+    assert (code, output.count("\n")) == (1, 1)
+    found = re.search(r"the result is kept in '(.*)'\.", output)
+    assert found
+    assert xr.load_dataset(found[1]).attrs["status"] == "success"
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+INTERRUPTED = """
+import sys
+sys.argv[0] = {name!r}
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == "hamjl.recipe":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+import hamjl
+"""
+
+
+@pytest.mark.parametrize(("name", "traceback"), [("/usr/bin/hamjl", False), ("-m", False), ("script.py", True)])
+def test_ctrl_c_during_the_import_ends_the_command_line_quietly(name, traceback):
+    """Point 20: a script of the user's own gets the KeyboardInterrupt."""
+    command = [sys.executable, "-c", INTERRUPTED.format(name=name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ("KeyboardInterrupt" in done.stderr) == traceback
+    assert traceback or (done.returncode, done.stderr) == (130, "")

@@ -2,6 +2,10 @@
 
 import contextlib
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ import hamjl as hj
 from hamjl.codegen import compile_program
 from hamjl.engines.julia.bridge import postfix
 from hamjl.expressions import FUNCTIONS, check, program
+from hamjl.functions import ACTIVATIONS, activation_program, dissipation_program
 
 HOSTILE = [
     "__import__('os').system('true')",
@@ -114,6 +119,132 @@ def test_large_constants_become_floating_point(text):
 def test_dissipations_are_not_simplified_for_ever(phi):
     problem = hj.Problem(hj.Network.fully_connected(1), hj.Objective(dissipation=phi), target=0.1, span=(0, 1))
     assert hj.solve(problem, times=3).attrs["status"] == "success"
+
+
+def iterated_sine(a):
+    """sin(…sin(a)…), sixty times, and its first and second derivative, by the chain rule along the way."""
+    f, df, d2f = a, 1.0, 0.0
+    for _ in range(60):
+        f, df, d2f = np.sin(f), np.cos(f) * df, np.cos(f) * d2f - np.sin(f) * df**2
+    return f, df, d2f
+
+
+def product_of_sines(a, count=94):
+    """Π sin(a + k): f' = f Σ cot, f'' = f ((Σ cot)² - Σ 1/sin²)."""
+    at = a + np.arange(count)
+    f, slope = np.prod(np.sin(at)), np.sum(1 / np.tan(at))
+    return f, f * slope, f * (slope**2 - np.sum(1 / np.sin(at) ** 2))
+
+
+def tower(count):
+    """a**(a**(…)) of as many a's, by t' = t (s' log a + s/a) and its derivative, s being the exponent."""
+
+    def values(a):
+        f, df, d2f = a, 1.0, 0.0
+        for _ in range(count - 1):
+            rate, bend = df * np.log(a) + f / a, d2f * np.log(a) + 2 * df / a - f / a**2
+            f = a**f
+            df, d2f = f * rate, f * (rate**2 + bend)
+        return f, df, d2f
+
+    return values
+
+
+HARD = {
+    "sixty sines": ("sin(" * 60 + "a" + ")" * 60, iterated_sine),
+    "ninety-four factors": ("*".join(f"sin(a+{k})" for k in range(94)), product_of_sines),
+    "eighty powers": ("**".join(["a"] * 80), tower(80)),
+    "one hundred and forty powers": ("**".join(["a"] * 140), tower(140)),
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_the_work_of_derivatives_grows_with_the_formula_only(case):
+    text, expected = HARD[case]
+    began = time.process_time()
+    found = activation_program(check(text, ("a",)))
+    values = compile_program(found, ["f", "df", "d2f"])(0.8)
+    for _, formula in (*found.assignments, *found.results):
+        postfix(formula)  # what Julia reads
+    assert time.process_time() - began < 2.0
+    np.testing.assert_allclose(values, expected(0.8), rtol=1e-10)
+    problem = hj.Problem(
+        hj.Network.fully_connected(2, activation=text), hj.Objective(), span=(0, 0.02), initial={"x": 0.5, "w": 0.5}
+    )
+    assert hj.solve(problem, method=hj.Euler(0.01), times=2).attrs["status"] == "success"
+    assert time.process_time() - began < 4.0
+
+
+def states(count, rate):
+    names = [f"x{k}" for k in range(count)]
+    return hj.SymbolicSystem(
+        {name: rate(k, names) for k, name in enumerate(names)},
+        ["v"],
+        "+".join(f"{name}**2" for name in names) + "+v**2/2",
+        span=(0, 1),
+        initial=dict.fromkeys(names, 0.1),
+    )
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        lambda k, names: "+".join(f"{1 + (k * j) % 7}*{name}" for j, name in enumerate(names)) + "-v",
+        lambda k, names: f"-{names[k]} + tanh({names[k - 1]}*{names[k - 2]}*exp(-{names[k - 3]}**2)) + v",
+        lambda k, names: "*".join(f"sin({name} + {k})" for name in names[:8]) + "+v",
+    ],
+)
+def test_systems_of_thirty_states(rate):
+    began = time.process_time()
+    system = states(30, rate)
+    assert time.process_time() - began < 2.0
+    assert hj.solve(system, method=hj.Euler(1e-3), times=[0, 0.003]).attrs["status"] == "success"
+    assert time.process_time() - began < 4.0
+
+
+def test_systems_too_large_to_differentiate_are_refused_at_once():
+    began = time.process_time()
+    with pytest.raises(hj.ExpressionError, match="at most 200000 operations"):
+        states(90, lambda k, names: f"tanh({'+'.join(names[k % 3 :: 3])})*sin({'+'.join(names[::4])}) + v")
+    assert time.process_time() - began < 4.0
+
+
+@pytest.mark.parametrize("text", [*ACTIVATIONS.values(), "a*asinh(a)/(2 + cos(3*a)) - 4", "(1 + a**2)**(a/3)", "2**-a"])
+def test_second_derivatives_are_those_of_sympy(text):
+    """Which has no part in them."""
+    a = sympy.Symbol("a", real=True)
+    own = {"logistic": lambda u: 1 / (1 + sympy.exp(-u)), "softplus": lambda u: sympy.log(1 + sympy.exp(u))}
+    f = sympy.sympify(text, locals={"a": a, **own})
+    for at in (-1.3, 0.2, 0.9):
+        found = compile_program(activation_program(text), ["f", "df", "d2f"])(at)
+        expected = [float(f.diff(a, order).subs(a, at).evalf()) for order in range(3)]
+        np.testing.assert_allclose(np.float64(found), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_rate_of_a_product_is_the_sum_of_rates():
+    """φ'/φ of exp(θt) is θ, and no quotient that overflows with t."""
+    assert dict(dissipation_program("exp(2*t)*3").results)["rate"] == "2"
+    (rate,) = compile_program(dissipation_program("exp(t)*(1 + t)**2/sqrt(t)"), ["rate"])(1000.0)
+    assert rate == pytest.approx(1 + 2 / 1001 - 1 / 2000, rel=1e-14)
+
+
+def test_formulas_need_no_sympy():
+    code = (
+        "import sys, hamjl as hj; system = hj.SymbolicSystem({'x': 'sin(x) + v'}, ['v'], 'v**2/2', span=(0, 1));"
+        "network = hj.Network.fully_connected(2, activation='tanh(a) + a/10');"
+        "problem = hj.Problem(network, hj.Objective(dissipation='exp(t)'), span=(0, 1));"
+        "hj.solve(system, times=2), hj.solve(problem, times=2); print('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_julia_precompiles_the_formulas_that_it_is_sent():
+    """Spelled otherwise they would be compiled again, at every start."""
+    source = Path(__file__).parent.parent / "julia/HamJL/src/precompile.jl"
+    program_of_tanh = activation_program("tanh").only(["f", "df", "d2f"])
+    lines = [f"{name} = {postfix(formula)}" for name, formula in program_of_tanh.assignments]
+    text = "; ".join(["a", *lines, ", ".join(postfix(formula) for _, formula in program_of_tanh.results)])
+    assert f'formula("{text}")' in source.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", ["sqrt(a**2)", "sqrt(1 + a)*sqrt((a - 1)**2)"])

@@ -1,11 +1,15 @@
 """Closed forms and identities that the laws obey."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import xarray as xr
 from conftest import random_problem, tight
 
 import hamjl as hj
+from hamjl.solving import run_quietly
 
 
 def example_1(theta: float, span: tuple[float, float]) -> hj.Problem:
@@ -156,3 +160,13 @@ def test_no_target_no_learning(engine):
     run = hj.solve(problem, hj.CostateReversal(), times=np.linspace(0, 2, 21), engine=engine)
     assert float(abs(run.w.sel(time=slice(0, 1)) - run.w[0]).max()) == 0.0
     assert float(abs(run.w[-1] - run.w[0]).max()) > 1e-3
+
+
+def test_runs_side_by_side_leave_the_warnings_of_the_process_alone():
+    """Filters of warnings are of all threads; LSODA says that it is stuck by a warning of its own."""
+    stuck = hj.SymbolicSystem({"x": "1e6*x**3 + v"}, ["v"], "v**2", span=(0, 1), initial={"x": 1.0})
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda k: run_quietly(hj.Recipe(stuck, hj.Cauchy(), hj.Adaptive("LSODA"))), range(40)))
+    assert warnings.filters == before
+    assert {run.attrs["status"] for run in runs} <= {"diverged", "step_too_small"}

@@ -1,11 +1,17 @@
 """Sessions: fed bit by bit, stopped and taken up again, they give the trajectory of one call."""
 
+import base64
+import copy
+import hashlib
 import json
 import os
+import pickle
 import signal
 import threading
 from dataclasses import replace
+from functools import reduce
 from itertools import pairwise
+from operator import getitem
 
 import numpy as np
 import pytest
@@ -41,7 +47,7 @@ def problem(u: xr.DataArray, z: xr.DataArray, interpolation: str) -> hj.Problem:
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-    return xr.concat([part[[*STATES]] for part in parts], "time")
+    return hj.join(part[[*STATES]] for part in parts)
 
 
 def streamed(interpolation: str, method: hj.Method, tmp_path, engine: str = "python") -> tuple[hj.Session, xr.Dataset]:
@@ -223,7 +229,7 @@ def test_a_system_of_formulas_is_fed_too():
     whole = hj.solve(system(signal), method=hj.Euler(0.01), times=EVERY)
     again = hj.run(replace(parts[1].hamjl.recipe, times=EVERY))
     np.testing.assert_allclose(again.p_x[1:], parts[1].p_x, rtol=1e-10)
-    np.testing.assert_array_equal(xr.concat([p[["x", "p_x"]] for p in parts], "time").x, whole.x)
+    np.testing.assert_array_equal(hj.join(parts).x, whole.x)
 
 
 def test_what_a_session_refuses(tmp_path):
@@ -252,7 +258,7 @@ def test_what_a_session_refuses(tmp_path):
     with pytest.raises(hj.ProblemError, match="checkpoint"):
         hj.Session.restore(tmp_path / "none.json")
     kept = session.checkpoint()
-    for change in ({"state": None}, {"state": {}}, {"recipe": "x"}, {"start": "now"}, {"arrays": {}}, {"engine": 3}):
+    for change in ({"state": None}, {"state": {}}, {"recipe": "x"}, {"start": "now"}, {"engine": 3}):
         with pytest.raises(hj.ProblemError):
             hj.Session.restore({**kept, **change})
     assert hj.Session.restore(kept).time == session.time
@@ -310,3 +316,100 @@ def test_ctrl_c_stops_a_stretch_and_the_session_goes_on():
     whole = hj.Session(random_problem(3), method=hj.Euler(1e-4)).advance(round(stop + 1.0, 1), {"every": 0.1})
     for name in STATES:
         np.testing.assert_array_equal(joined([part, rest])[name], whole[name])
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))])
+@pytest.mark.parametrize("method", PYTHON, ids=str)
+def test_a_session_is_copied_and_pickled(method, how):
+    """Point 20: what comes out goes on by itself, from here."""
+    session = hj.Session(random_problem(3), method=method)
+    session.advance(0.5)
+    other = how(session)
+    parts = [one.advance(1.0, EVERY) for one in (session, other)]
+    xr.testing.assert_identical(parts[0][[*STATES]], parts[1][[*STATES]])
+    session.advance(1.5)
+    assert other.time == 1.0
+
+
+def forged(folder, checkpoint: dict, path: list, value) -> str:
+    """A checkpoint's file, changed by somebody who knows hamjl: with its checksum."""
+    session = hj.Session.restore(checkpoint)
+    session.checkpoint(folder / "night.json")
+    table = json.loads((folder / "night.json").read_text())
+    del table["sha256"]
+    *above, last = path
+    reduce(getitem, above, table)[last] = value
+    table["sha256"] = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    (folder / "night.json").write_text(json.dumps(table))
+    return folder / "night.json"
+
+
+def numbers(*values, dtype="<f8", shape=None) -> dict:
+    values = np.array(values, dtype=dtype)
+    text = base64.b64encode(values.tobytes()).decode()
+    return {"$array": text, "dtype": dtype, "shape": list(values.shape if shape is None else shape)}
+
+
+WIDTH = 2 * (4 + 16)  # x and p_x of the neurons, w and p_w of the arcs, of the problem below
+FORGED = {
+    "no state": (["state"], None),
+    "text for an array": (["state", "y"], "x"),
+    "another shape": (["state", "y"], numbers(1.0, 2.0)),
+    "an array of objects": (["state", "y"], {"$array": "AAAA", "dtype": "O", "shape": [1]}),
+    "an array too short for its shape": (["state", "y"], numbers(1.0, shape=[10**9])),
+    "a number for a table": (["state", "solver"], 3),
+    "something more": (["state", "more"], 3),
+    "a time of text": (["time"], "now"),
+    "a time of 400 digits": (["time"], 10**400),
+    "a time before the start": (["time"], -1.0),
+    "a time ahead of the solver": (["time"], 1e9),
+    "no such status": (["status"], "fine"),
+    "a recipe of another kind": (["recipe"], "[]"),
+    "no such engine": (["engine"], "x"),
+    "steps of another sign": (["state", "counts"], {"steps": -1}),
+    "another solver": (["state", "name"], "RK45"),
+    "a stop before the present": (["state", "stop"], 0.1),
+    "orders beyond its arrays": (["state", "solver", "order"], 40),
+    "a step of no length": (["state", "solver", "h_abs"], 0.0),
+    "columns outside of a matrix": (
+        ["state", "solver", "J"],
+        {
+            **{"shape": [WIDTH, WIDTH], "data": numbers(1.0), "indices": numbers(10**6, dtype="<i4")},
+            "indptr": numbers(*[0] * WIDTH, 1, dtype="<i4"),
+        },
+    ),
+    "pointers outside of a matrix": (
+        ["state", "solver", "J"],
+        {
+            **{"shape": [WIDTH, WIDTH], "data": numbers(1.0), "indices": numbers(1, dtype="<i4")},
+            "indptr": numbers(*[0] * (WIDTH - 8), *[10**6] * 9, dtype="<i4"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_checkpoint_is_refused(kind, tmp_path):
+    """Point 7: with a checksum that is right; `fuzz.py` forges more of them."""
+    session = hj.Session(random_problem(3), method="BDF")
+    session.advance(0.5)
+    kept = session.checkpoint()
+    assert kept["state"]["solver"]["J"]["shape"] == [WIDTH, WIDTH]
+    path = forged(tmp_path, kept, ["time"], kept["time"])
+    assert hj.Session.restore(path).time == 0.5
+    with pytest.raises(hj.ProblemError) as caught:
+        hj.Session.restore(forged(tmp_path, kept, *FORGED[kind]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", range(48))
+def test_lsoda_is_not_led_outside_of_its_arrays(at):
+    """Point 7: its integers are places in memory of a compiled program; those that are none only count something."""
+    session = hj.Session(random_problem(3), method="LSODA")
+    session.advance(0.5)
+    kept = session.checkpoint()
+    kept["state"]["solver"]["state_ints"][at] = 10**6
+    counts = (8, 9, 10, 11, 12, 15, 19, 30, 31, 32, 35, 36, 37, 39, 40, 41, 42)
+    if at not in counts:
+        with pytest.raises(hj.ProblemError, match="state_ints"):
+            hj.Session.restore(kept)

@@ -1,5 +1,6 @@
 """Stored runs: what is committed is never lost, and a run goes on as if nothing had happened."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +157,7 @@ def test_what_there_is_of_a_chunk_is_committed_in_time(solver, tmp_path, monkeyp
         lambda store: (store / "loss" / "c" / "2").unlink(),
         lambda store: (store / "x" / "zarr.json").write_text("{"),
         lambda store: (store / "run" / "commit.json").write_text("5"),
-        lambda store: (store / "run" / "recipe.nc").unlink(),
+        lambda store: (store / "run" / "recipe.json").unlink(),
         lambda store: change(store, length=10**6),
         lambda store: change(store, statistics="{"),
         lambda store: change(store, state={}),
@@ -175,6 +177,304 @@ def test_a_damaged_store_is_refused(damage, tmp_path):
 def change(store, **fields):
     record = store / "run" / "commit.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | fields))
+
+
+def forge(store, **fields):
+    """Change the record as somebody would who knows hamjl: with its checksum."""
+    record = store / "run" / "commit.json"
+    table = {name: value for name, value in json.loads(record.read_text()).items() if name != "sha256"} | fields
+    table["sha256"] = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    record.write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"length": 10**6},
+        {"length": -1},
+        {"length": 100},
+        {"length": True},
+        {"time": "now"},
+        {"time": 3.0},
+        {"reached": 10**400},
+        {"status": "fine"},
+        {"engine": 5},
+        {"chunk": 10**12},
+        {"chunk": 0},
+        {"thin": {"w": 0}},
+        {"thin": [1]},
+        {"thin": {"w": 2}},
+        {"float32": "x"},
+        {"float32": ["x"]},
+        {"statistics": "[]"},
+        {"statistics": "x"},
+        {"state": None},
+        {"state": {}},
+        {"state": []},
+        {"state": {"y": 1.0, "steps": 3, "sign": 1.0, "guess": 0.0}},
+        {"message": None},
+        {"attributes": "0"},
+        {"recipe": "0"},
+        {"format": 3},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_forged_record_is_refused(fields, tmp_path):
+    """Point 7: with a checksum that is right."""
+    store = stopped(tmp_path / "run.zarr")
+    forge(store)
+    assert hj.open(store).sizes["time"] == 60
+    forge(store, **fields)
+    with pytest.raises(hj.ProblemError, match=r"must be whole|must be there|must take") as caught:
+        hj.resume(store)
+    assert "\n" not in str(caught.value)
+
+
+def stopped(store: Path, **options) -> Path:
+    """A stored run that a killed process has left after three commits of twenty samples."""
+    recipe = hj.Recipe(problem(), method=hj.Euler(0.01), times=EVERY)
+    create(recipe, store, chunk=20, **options)
+    write, written = store_module.write_record, []
+
+    def then_stop(path: Path, record: dict) -> None:
+        write(path, record)
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "write_record", then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            hj.resume(store)
+    return store
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codecs": [{"name": "numcodecs.pickle", "configuration": {}}]},
+        {"codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "blosc", "configuration": {}}]},
+        {"codecs": [{"name": "sharding_indexed", "configuration": {}}]},
+        {"codecs": [{"name": "bytes", "configuration": {"endian": "big"}}, {"name": "zstd"}]},
+        {"data_type": "int64"},
+        {"data_type": {"name": "numpy.datetime64", "configuration": {}}},
+        {"data_type": "object"},
+        {"storage_transformers": [{"name": "x"}]},
+        {"shape": [10**9, 5]},
+        {"shape": [59, 4]},
+        {"shape": "x"},
+        {"zarr_format": 2},
+        {"node_type": "group"},
+        {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**9, 4]}}},
+        {"more": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["x", "neuron", "added"])
+def test_a_store_with_arrays_of_another_kind_is_refused_before_they_are_read(name, change, tmp_path):
+    """Point 1: whatever is in the store, be it used or not."""
+    store = stopped(tmp_path / "run.zarr")
+    metadata = store / ("x" if name == "added" else name) / "zarr.json"
+    table = json.loads(metadata.read_text()) | change
+    if name == "added":
+        metadata = store / name / "zarr.json"
+        metadata.parent.mkdir()
+    if name == "x" or not ({"shape", "chunk_grid"} & set(change) and isinstance(table["shape"], list)):
+        metadata.write_text(json.dumps(table))
+        for ask in (hj.open, hj.resume):
+            with pytest.raises(hj.ProblemError, match="must be whole"):
+                ask(store)
+
+
+def test_metadata_put_together_are_looked_at_too(tmp_path):
+    """Point 1: Zarr would take those of the group for those of its arrays."""
+    import zarr
+
+    store = stopped(tmp_path / "run.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that others may not know it
+        zarr.consolidate_metadata(store)
+    assert hj.open(store).sizes["time"] == 60
+    table = json.loads((store / "zarr.json").read_text())
+    table["consolidated_metadata"]["metadata"]["x"]["codecs"] = [{"name": "numcodecs.pickle"}]
+    (store / "zarr.json").write_text(json.dumps(table))
+    with pytest.raises(hj.ProblemError, match=r"must be whole.*codecs"):
+        hj.open(store)
+
+
+@pytest.mark.parametrize(
+    "link", ["run/lock", "run/commit.json", "run/recipe.json", "run/.commit.json.part", "x", "w/c/0/0"]
+)
+def test_a_store_with_links_is_refused_and_nothing_is_written_through_them(link, tmp_path):
+    """Point 2: to a file or folder that holds the same, or nothing."""
+    store, outside = stopped(tmp_path / "run.zarr"), tmp_path / "outside"
+    place = store / link
+    if place.exists():
+        place.rename(outside)
+    else:
+        outside.write_text("mine")
+    place.symlink_to(outside)
+    before = {path: path.read_bytes() for path in (outside, *outside.rglob("*")) if path.is_file()}
+    with pytest.raises(hj.ProblemError, match="is a link"):
+        hj.resume(store)
+    assert before == {path: path.read_bytes() for path in (outside, *outside.rglob("*")) if path.is_file()}
+
+
+def test_a_link_to_a_store_is_the_store(tmp_path):
+    store = stopped(tmp_path / "run.zarr")
+    (tmp_path / "latest.zarr").symlink_to(store)
+    assert hj.resume(tmp_path / "latest.zarr").attrs["status"] == "success"
+
+
+def test_parts_of_records_are_made_where_nobody_can_have_put_a_link(tmp_path):
+    """Point 2: the name of a part is not known before, nor is its folder anybody else's."""
+    from hamjl.storage import beside
+
+    with beside(tmp_path / "record.json") as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_opened_by_a_relative_name_can_be_read_from_elsewhere(tmp_path, monkeypatch):
+    """Point 10."""
+    monkeypatch.chdir(tmp_path)
+    expected = hj.run(problem(), method=hj.Euler(0.01), times=EVERY)
+    found = hj.run(problem(), method=hj.Euler(0.01), times=EVERY, store="run.zarr", chunk=20)
+    opened = hj.open("run.zarr")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert_same_values(found, expected)
+    assert_same_values(opened, expected)
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "one chunk"])
+def test_a_chunk_that_is_gone_is_an_error_when_it_is_read(how, tmp_path):
+    """Point 10: not NaN."""
+    store = stopped(tmp_path / "run.zarr")
+    found = hj.open(store)
+    if how == "one chunk":
+        (store / "w" / "c" / "1" / "0").unlink()
+        assert bool(np.isfinite(found.w[:20]).all())
+    else:
+        store.rename(tmp_path / "moved.zarr") if how == "moved" else shutil.rmtree(store)
+    with pytest.raises(hj.ProblemError, match=r"chunks of a store must be there as they were written, got .*/w/c/"):
+        found.w[20:40].load()
+    with pytest.raises(hj.ProblemError, match="chunks of a store"):
+        found.to_netcdf(tmp_path / "copy.nc")
+
+
+def test_every_turned_bit_of_a_chunk_is_found(tmp_path):
+    """Point 11: eight bits of each of many bytes; `benchmarks/kill.py` turns more of them."""
+    store, rng = stopped(tmp_path / "run.zarr"), np.random.default_rng(0)
+    found = hj.open(store)
+    chunk = store / "w" / "c" / "1" / "0"
+    content = chunk.read_bytes()
+    for at in rng.integers(len(content), size=60):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        chunk.write_bytes(bytes(damaged))
+        with pytest.raises(hj.ProblemError, match=r"chunks of a store .*/w/c/1/0"):
+            found.w[25].load()
+    chunk.write_bytes(content)
+    assert bool(np.isfinite(found.w).all())
+
+
+def test_a_run_does_not_go_on_with_a_damaged_chunk(tmp_path):
+    store = stopped(tmp_path / "run.zarr", thin={"p_w": 3})  # of which a third is there of a chunk
+    forge(store, length=50, time=0.98)
+    chunk = store / "p_w" / "c" / "2" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[40] ^= 1
+    chunk.write_bytes(bytes(content))
+    with pytest.raises(hj.ProblemError):
+        hj.resume(store)
+
+
+def test_stores_of_before_there_were_checksums_are_read_and_gone_on_with(tmp_path):
+    """Point 11: no checksum in their chunks, nor one of their attributes in the record."""
+    import zarr
+
+    store = stopped(tmp_path / "run.zarr")
+    group = zarr.open_group(store, mode="r+")
+    for name in [name for name, array in group.arrays() if array.dtype.kind == "f"]:
+        old = group[name]
+        values, attrs, chunks, dims = old[:], dict(old.attrs), old.chunks, old.metadata.dimension_names
+        shutil.rmtree(store / name)
+        new = group.create_array(
+            name, shape=values.shape, chunks=chunks, dtype="float64", dimension_names=dims, fill_value=np.nan
+        )
+        new.attrs.update(attrs)
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            zarr.open_array(store / name, mode="r+")[:] = values
+    record = store / "run" / "commit.json"
+    table = json.loads(record.read_text())
+    del table["attributes"]
+    record.write_text(json.dumps(table))
+    forge(store)
+    assert hj.open(store).sizes["time"] == 60
+    expected = hj.run(problem(), method=hj.Euler(0.01), times=EVERY)
+    assert_same_values(hj.resume(store), expected)
+
+
+def test_turned_bits_outside_of_the_chunks_are_found_or_mean_nothing(tmp_path):
+    """Point 11: recipe, attributes and metadata."""
+    store, rng = stopped(tmp_path / "run.zarr"), np.random.default_rng(1)
+    sound = hj.open(store).load()
+    files = [path for path in store.rglob("*") if path.is_file() and path.stat().st_size and "c" not in path.parts]
+    refused = 0
+    for _ in range(60):
+        path = files[rng.integers(len(files))]
+        content = path.read_bytes()
+        damaged = bytearray(content)
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(damaged))
+        try:
+            xr.testing.assert_identical(hj.open(store).load(), sound)
+        except hj.ProblemError:
+            refused += 1
+        path.write_bytes(content)
+    assert refused > 20
+
+
+def test_resuming_deletes_what_zarr_left_and_nothing_of_the_users(tmp_path):
+    """Point 20."""
+    store = stopped(tmp_path / "run.zarr")
+    left = [store / "w" / "c" / "0" / f"0.{'0a' * 16}.partial", store / "w" / f"zarr.{'1b' * 16}.partial"]
+    mine = [store / "notes.partial", store / "w" / "c" / "0.partial", store / "run" / "a.b.partial"]
+    for path in (*left, *mine):
+        path.write_text("x")
+    hj.resume(store)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in mine)
+
+
+def test_what_killed_processes_left_half_written_goes_with_the_next_file(tmp_path):
+    """Point 20: parts that nobody holds; those that somebody is writing stay, and so does what is not ours."""
+    script = (
+        "import sys, time; from pathlib import Path; from hamjl.storage import beside\n"
+        "with beside(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'part.nc').write_text('x'); print('ready', flush=True); time.sleep(60)"
+    )
+    children = []
+    for _ in range(2):
+        children.append(subprocess.Popen([sys.executable, "-c", script, tmp_path / "x.nc"], stdout=subprocess.PIPE))
+        assert children[-1].stdout.readline() == b"ready\n"
+    children[0].kill()
+    children[0].wait()
+    (tmp_path / ".hamjl-notes").write_text("mine")
+    parts = sorted(path for path in tmp_path.iterdir() if path.is_dir())
+    assert len(parts) == 2
+    for path in tmp_path.iterdir():
+        os.utime(path, (1e9, 1e9))
+    hj.run(problem(), method=hj.Euler(0.1), store=tmp_path / "run.zarr")
+    assert sum(part.exists() for part in parts) == 1
+    assert (tmp_path / ".hamjl-notes").exists()
+    children[1].kill()
+    for child in children:
+        child.wait()
+        child.stdout.close()
 
 
 def test_another_process_reads_a_consistent_prefix_at_any_time(tmp_path):
@@ -252,7 +552,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence(tmp_path):
     store = tmp_path / "run.zarr"
     recipe = hj.Recipe(problem(), method=hj.Adaptive("BDF"), times=EVERY)
     create(recipe, store, chunk=40)
-    limit = str((store / "run" / "recipe.nc").stat().st_size // 4)
+    limit = str((store / "run" / "recipe.json").stat().st_size // 4)
     done = subprocess.run([sys.executable, "-c", FULL, str(store), limit], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "must be writable" in done.stdout

@@ -44,15 +44,21 @@ def test_members_are_the_runs_they_stand_for():
                     np.testing.assert_array_equal(member[name], alone[name], err_msg=str(name))
 
 
-def test_what_needs_no_recipe_is_there_for_a_sweep_and_its_members():
+def test_analyses_of_a_sweep_and_its_members():
     swept = hj.sweep(problem(), {"q": [1.0, 30.0]}, method=hj.Euler(0.01), times=EVERY, workers=1)
     alone = hj.run(problem(30.0), method=hj.Euler(0.01), times=EVERY)
     for one in (swept.hamjl.tracking_error().isel(q=1), swept.isel(q=1).hamjl.tracking_error()):
         np.testing.assert_array_equal(one, alone.hamjl.tracking_error())
     for one in (swept.hamjl.weights().isel(q=1), swept.isel(q=1).hamjl.weights()):
         np.testing.assert_array_equal(one, alone.hamjl.weights())
-    with pytest.raises(hj.ProblemError, match=r"recipe in attrs, got .* members of a sweep .* by itself\.$"):
-        swept.isel(q=1).hamjl.cost()
+    for analysis in ("cost", "energy_balance", "alignment"):
+        expected = getattr(alone.hamjl, analysis)()
+        got = getattr(swept.isel(q=1).hamjl, analysis)()
+        for name in expected if isinstance(expected, xr.Dataset) else [...]:
+            np.testing.assert_array_equal(got[name], expected[name])
+    assert swept.isel(q=1).hamjl.recipe == alone.hamjl.recipe
+    with pytest.raises(hj.ProblemError, match="Dataset of 2 runs: select one"):
+        swept.hamjl.cost()
 
 
 def test_a_function_of_the_parameters_and_paths_into_the_recipe():
@@ -278,3 +284,41 @@ def test_a_wrong_function_or_client(refused):
     refused("by name, got seed", lambda sead: problem(), {"seed": [0, 1]})
     pytest.importorskip("distributed")
     refused(r"distributed\.Client, got 5", problem(), {"seed": [0, 1]}, client=5)
+
+
+PARENT = """
+import sys; sys.path.insert(0, sys.argv[1])
+import hamjl as hj
+from conftest import random_problem
+if __name__ == "__main__":
+    hj.sweep(random_problem(1, span=(0, 1e5)), {"seed": [1, 2, 3, 4]}, method=hj.Euler(0.01), times=3, workers=2)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="children are listed there on Linux")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """Point 20: soon, however it ended and whatever they are in the middle of."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", os.path.dirname(__file__)])
+    listed, workers, deadline = f"/proc/{parent.pid}/task/{parent.pid}/children", [], time.monotonic() + 120
+    while len(workers) < 2 and time.monotonic() < deadline:  # beside the tracker of resources
+        time.sleep(0.5)
+        with open(listed) as file:
+            children = file.read().split()
+        workers = [pid for pid in children if "spawn_main" in commandline(pid)]
+    time.sleep(8.0)  # until they are at work
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in workers if "spawn_main" in commandline(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(workers) == 2
+    assert left == []
+
+
+def commandline(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,7 +1,9 @@
 """Trajectories: labels, files, re-running, early ends, analyses and plots."""
 
 import json
+import pickle
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -110,7 +112,7 @@ def test_problem_files_round_trip(name, tmp_path):
 
 def test_recipes_of_large_networks_are_small():
     problem = hj.Problem(hj.Network.fully_connected(300), hj.Objective(), target=0.1, span=(0, 1))
-    assert len(hj.Recipe(problem).pack()[0]) < 1000
+    assert len(hj.Recipe(problem).packed) < 1000
 
 
 def test_fixed_step_runs_are_bitwise_the_same():
@@ -208,16 +210,16 @@ def test_the_tracking_error_needs_y_and_z_only(run):
 
 def test_weights_need_names_only(run):
     expected = run.hamjl.weights()
-    xr.testing.assert_identical(run.drop_attrs(deep=False).hamjl.weights(), expected)
+    xr.testing.assert_identical(run.drop_vars("recipe").hamjl.weights(), expected)
     both = xr.concat(
         [run, run.isel(time=slice(None, None, -1)).assign_coords(time=run.time)], "repeat", data_vars="all"
     )
-    matrix = both.drop_attrs().hamjl.weights()
+    matrix = both.drop_vars("recipe").hamjl.weights()
     assert matrix.dims == ("repeat", "time", "target", "source")
     np.testing.assert_array_equal(matrix[1], expected[::-1])
     rare = run.assign(w=run.w[::10].rename(time="time_10"))
     np.testing.assert_array_equal(rare.hamjl.weights(), expected[::10])
-    for part in (run.isel(arc=[0, 1]), run.drop_attrs().isel(neuron=[0, 1]), run.drop_attrs().drop_vars("arc")):
+    for part in (run.isel(arc=[0, 1]), run.drop_vars("recipe").isel(neuron=[0, 1]), run.drop_vars("arc")):
         with pytest.raises(hj.ProblemError, match="by name"):
             part.hamjl.weights()
 
@@ -240,7 +242,7 @@ def test_what_a_thinned_variable_is_needed_for(run):
     "text", ["{", "[1]", "3", 3, "null", '{"problem": 1}', '{"problem": {"network": []}}', "[" * 9999]
 )
 def test_damaged_attributes_are_refused_in_a_sentence(run, text):
-    part = run.assign_attrs(recipe=text, statistics=text)
+    part = run.assign_coords(recipe=str(text)).assign_attrs(statistics=text)
     with pytest.raises(hj.ProblemError) as refused:
         part.hamjl.recipe  # noqa: B018
     assert len(str(refused.value)) < 300
@@ -249,20 +251,116 @@ def test_damaged_attributes_are_refused_in_a_sentence(run, text):
         with pytest.raises(hj.ProblemError, match="statistics"):
             part.hamjl.statistics  # noqa: B018
     assert run.drop_attrs().hamjl.statistics == {}
-    with pytest.raises(hj.ProblemError, match="members of a sweep"):
-        run.drop_attrs().hamjl.recipe  # noqa: B018
+    with pytest.raises(hj.ProblemError, match=r"got a Dataset without: keep the coordinate recipe"):
+        run.drop_vars("recipe").hamjl.recipe  # noqa: B018
 
 
-def test_a_recipe_whose_arrays_were_changed_with_the_variables_is_refused():
-    """Gaps of the target that are filled in all of a Dataset would be filled in its problem, too."""
+def test_values_that_the_recipe_does_not_give_are_refused():
+    """Gaps of the target that are filled in a Dataset are still there in its problem."""
     run = hj.run(recipes()["data"])
-    for part in (run.fillna(0.0), 2 * run):
-        part = part.assign_attrs(run.attrs)
-        with pytest.raises(hj.ProblemError, match="recipe's own variables"):
-            part.hamjl.cost()
-    xr.testing.assert_allclose(run.astype(np.float32).hamjl.cost(), run.hamjl.cost(), rtol=1e-4)
-    run["z"] = run.z.fillna(0.0)
-    run.hamjl.cost()
+    with pytest.raises(hj.ProblemError, match=r"must be that of its values, got lagrangian .* where recipe and states"):
+        (2 * run).hamjl.cost()
+    for part in (run.astype(np.float32), run.fillna(0.0)):
+        xr.testing.assert_allclose(part.hamjl.cost(), run.hamjl.cost(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"coords": "minimal", "compat": "override"}], ids=["stacked", "overridden"])
+def test_runs_put_together_keep_their_recipes_or_are_refused(options):
+    """Costs of (q = 50) by the recipe of (q = 5) would be 10 times too small."""
+    runs = [hj.run(one_of(q)) for q in (5.0, 50.0)]
+    both = xr.concat(runs, xr.DataArray([5.0, 50.0], dims="q", name="q"), **options)
+    for run in runs:
+        q = run.hamjl.recipe.problem.objective.loss_weight
+        if options and q == 50.0:
+            with pytest.raises(hj.ProblemError, match="must be that of its values"):
+                both.sel(q=q).hamjl.cost()
+        else:
+            xr.testing.assert_equal(both.sel(q=q).hamjl.cost(), run.hamjl.cost())
+    with pytest.raises(hj.ProblemError, match="select"):
+        both.hamjl.cost()
+
+
+def one_of(q: float) -> hj.Recipe:
+    target = xr.DataArray(np.sin(np.arange(5.0)), dims="time", coords={"time": np.arange(5.0)})
+    network = hj.Network.fully_connected(3, self_loops=True)
+    problem = hj.Problem(network, hj.Objective.tracking(q=q, r_w=1.0, r=0.1), target=target, span=(0, 2), seed=1)
+    return hj.Recipe(problem, times=101)
+
+
+def test_recipes_of_runs_one_after_another_in_time():
+    """With data signals, too; nothing of the recipe is spread over time."""
+    run = hj.run(one_of(5.0))
+    again = xr.concat([run.isel(time=slice(50)), run.isel(time=slice(50, None))], "time")
+    xr.testing.assert_identical(again, run)
+    xr.testing.assert_identical(hj.join([run.isel(time=slice(50)), run.isel(time=slice(50, None))]), run)
+    for parts in ([run, run], [], run, 3, [run, run.isel(neuron=[0]).assign_coords(time=run.time + 10.0)]):
+        with pytest.raises(hj.ProblemError, match="parts to join must"):
+            hj.join(parts)
+
+
+def test_plain_forms_are_copies():
+    """What is done to them, or to the arrays they were made of, is not done to the objects."""
+    times = np.linspace(0, 2, 5)
+    recipe, system = replace(one_of(5.0), times=times), recipes()["system"].problem
+    for made in (recipe, recipe.problem, recipe.problem.network, recipe.problem.target, system):
+        before, text = made.to_dict(), made.packed
+        _spoil(made.to_dict())
+        assert made.packed == text
+        assert repr(made.to_dict()) == repr(before)
+    times[1] = 0.1
+    assert recipe.times[1] == 0.5
+    with pytest.raises(ValueError, match="read-only"):
+        recipe.times[1] = 0.1
+    initial = recipe.problem.initial | {"w": np.ones(9)}
+    given = hj.Problem(recipe.problem.network, hj.Objective(), target=0.1, span=(0, 1), initial=initial)
+    initial["w"][0] = 5.0
+    assert given.initial["w"][0] == 1.0
+
+
+def _spoil(tree):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, dict | list):
+            _spoil(value)
+        elif isinstance(value, xr.DataArray | np.ndarray):
+            value[...] = 7.0
+        else:
+            tree[key] = 7
+
+
+def test_equality_and_hash_are_of_what_is_stated():
+    recipe = one_of(5.0)
+    same, other = one_of(5.0), one_of(6.0)
+    for one, like, unlike in (
+        (recipe, same, other),
+        (recipe.problem, same.problem, other.problem),
+        (recipe.problem.target, same.problem.target, hj.signals.constant(1.0)),
+        (recipe.problem.network, same.problem.network, hj.Network.fully_connected(3)),
+        (recipes()["system"].problem, recipes()["system"].problem, recipe.problem),
+    ):
+        assert one == like
+        assert hash(one) == hash(like)
+        assert one != unlike
+        assert len({one, like, unlike}) == 2
+    arcs = [(source, target) for target in ("x0", "x1", "x2") for source in ("x0", "x1", "x2")]
+    assert hj.Network.from_arcs(arcs, neurons=["x0", "x1", "x2"]) == recipe.problem.network
+    assert recipe != replace(recipe, times=11)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_a_trajectory_is_pickled_after_its_analyses():
+    run = hj.run(one_of(5.0))
+    cost = run.hamjl.cost()
+    again = pickle.loads(pickle.dumps(run))
+    xr.testing.assert_identical(again, run)
+    xr.testing.assert_identical(again.hamjl.cost(), cost)
+
+
+def test_the_error_of_a_run_that_ended_early_is_none():
+    run = hj.run(one_of(5.0))
+    lost = run.assign(y=run.y.where(run.time < 1.5), z=run.z)
+    assert np.isnan(lost.hamjl.tracking_error()).all()
+    gaps = run.assign(z=run.z.where(run.time < 1.5))
+    assert np.isfinite(gaps.hamjl.tracking_error()).all()
 
 
 def test_parts_of_a_session_put_together_are_not_analysed_by_the_data_of_one():
@@ -275,9 +373,11 @@ def test_parts_of_a_session_put_together_are_not_analysed_by_the_data_of_one():
     session.feed(targets=data(1.5, 2.0))
     parts.append(session.advance(2.0))
     moving = [part[["x", "w", "p_x", "p_w", "sign", "y", "z"]] for part in parts]
-    both = xr.concat(moving, "time").merge(parts[0][[name for name in parts[0] if name.startswith("recipe_")]])
+    both = hj.join(moving)
+    with pytest.raises(hj.ProblemError, match=r"got a Dataset of 2 runs: select one"):
+        both.hamjl.energy_balance()
     with pytest.raises(hj.ProblemError, match=r"from 0 to 2 and a recipe with data from 0 to 1: analyse the parts"):
-        both.assign_attrs(parts[0].attrs).hamjl.energy_balance()
+        both.assign_coords(recipe=parts[0].recipe).hamjl.energy_balance()
     for part in parts:
         part.hamjl.energy_balance()
     both.hamjl.tracking_error()
@@ -285,12 +385,12 @@ def test_parts_of_a_session_put_together_are_not_analysed_by_the_data_of_one():
 
 def test_analyses_see_what_the_dataset_holds_now(run):
     """xarray keeps one accessor for a Dataset, whose variables may be replaced."""
-    changed = run.copy(deep=True)
+    changed = run.drop_vars(["lagrangian", "hamiltonian"])  # which would say that it is not as it was
     before = changed.hamjl.cost()
     changed["p_w"] = 2 * changed.p_w
     xr.testing.assert_identical(changed.hamjl.cost(), changed.copy().hamjl.cost())
     assert float(changed.hamjl.cost()[-1]) > float(before[-1])
-    changed.attrs["recipe"] = changed.attrs["recipe"].replace('"loss_weight": 3.0', '"loss_weight": 0.0')
+    changed["recipe"] = ((), changed.recipe.item().replace('"loss_weight": 3.0', '"loss_weight": 0.0'))
     assert changed.hamjl.recipe.problem.objective.loss_weight == 0.0
     assert float(changed.hamjl.cost()[-1]) == pytest.approx(float(changed.copy().hamjl.cost()[-1]))
 
@@ -444,6 +544,17 @@ def test_the_network_is_drawn_at_the_sample_nearest_to_a_time(run):
     for part, time, words in ((run, -1, "0 to 2, got -1"), (run, np.nan, "finite"), (run.isel(time=5), 0.1, "omit it")):
         with pytest.raises(hj.ProblemError, match=words):
             part.hamjl.plot_network(time=time)
+    plt.close("all")
+
+
+def test_one_bar_of_colours_for_all_that_is_drawn_on_the_same_axes(run):
+    _, ax = plt.subplots()
+    for time in (0.0, 1.0, 2.0):
+        ax.clear()
+        run.hamjl.plot_network(ax, time)
+        assert len(ax.figure.axes) == 2
+    largest = float(abs(run.w[-1]).max())
+    assert ax.figure.axes[1].get_ylim()[1] == pytest.approx(largest)
     plt.close("all")
 
 

@@ -1,6 +1,8 @@
 """Wrong input gets one sentence, hamjl's own: the rule, what was given, what to do."""
 
 import math
+import time
+from itertools import pairwise
 
 import networkx
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 import hamjl as hj
 from hamjl import signals
+from hamjl.errors import shown
 
 NET = hj.Network.layered([1, 2, 1])
 CYCLE = hj.Network.fully_connected(2)
@@ -73,7 +76,9 @@ WRONG = {
     "activation": (lambda: hj.Network.fully_connected(2, activation="a + b"), "known name"),
     "activation a list": (lambda: hj.Network.fully_connected(2, activation=[["tanh"], "tanh"]), "formula|string"),
     "mass": (lambda: hj.Objective(m=0.0), "positive"),
-    "k": (lambda: hj.Objective(k=math.nan), "finite"),
+    "k": (lambda: hj.Objective(k=math.nan), "k must be a non-negative number"),
+    "k below zero": (lambda: hj.Objective(k=-1.0), "k must be a non-negative number"),
+    "r_w below zero": (lambda: hj.Objective.tracking(q=1.0, r_w=-1.0), "r_w must be a non-negative number"),
     "q": (lambda: hj.Objective.tracking(q=-1), "non-negative"),
     "loss": (lambda: hj.Objective(loss="y - w"), "known name"),
     "φ symbol": (lambda: hj.Objective(dissipation="exp(x)"), "known name"),
@@ -171,6 +176,63 @@ WRONG = {
 }
 
 
+class Broken:
+    """An object that cannot be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+def deep(levels):
+    tree = 1
+    for _ in range(levels):
+        tree = [tree]
+    return tree
+
+
+def named(*names):
+    """Data of channels with these names."""
+    return xr.DataArray(np.zeros((2, len(names))), {"time": [0, 1], "c": list(names)}, ("time", "c"))
+
+
+def outputs(target):
+    return hj.Problem(hj.Network.fully_connected(2, outputs=2), hj.Objective(), target=target, span=(0, 1))
+
+
+WRONG |= {
+    "31,622 neurons": (lambda: hj.Network.fully_connected(31622), "at most 10000000 pairs .* got 999950884, .* 99 GB"),
+    "a layer of 10**400": (lambda: hj.Network.layered([1, 10**400]), "below 2\\*\\*63"),
+    "10**5000 neurons": (lambda: hj.Network.fully_connected(10**5000), "below .* an integer of more than 1000 digits"),
+    "2**62 neurons": (lambda: hj.Network.fully_connected(2**62), "pairs of vertices, got 10\\*\\*37"),
+    "2**70 outputs": (lambda: hj.Network.fully_connected(2, outputs=2**70), "between 1 and 2"),
+    "a terabyte of samples": (
+        lambda: hj.solve(simple(), times=10**10),
+        "must fit in memory, .* GB here, got .* GB: save",
+    ),
+    "a terabyte of steps": (
+        lambda: hj.solve(simple(span=(0, 1e10)), method=hj.Euler(0.5), times={"every": 0.5}),
+        "must fit in memory",
+    ),
+    "a number of 400 digits": (lambda: simple(span=(0, 10**400)), "finite number"),
+    "a number of 5000 digits": (lambda: simple(inputs=-(10**5000)), "finite number"),
+    "a seed of 5000 digits": (lambda: simple(seed=10**5000), "below"),
+    "a list 3,000 deep": (lambda: simple(span=deep(3000)), "start and an end"),
+    "values 3,000 deep": (lambda: simple(initial={"x": deep(3000)}), "real numbers"),
+    "a table 3,000 deep": (lambda: hj.Recipe.from_dict({"problem": deep(3000)}), "table of names"),
+    "what cannot be shown": (lambda: simple(target=Broken()), "got an object of type Broken"),
+    "what cannot be shown in a list": (lambda: simple(span=[Broken()]), "an object of type Broken"),
+    "a channel with a space": (lambda: outputs(named("x0", "x1 ")), "'x1 '"),
+    "channels nearly named": (lambda: outputs(named("a", "x1 ")), "got 'x1 ', nearly 'x1'"),
+    "channels in capitals": (lambda: outputs(named("X1", "X0")), "exactly or not at all, got 'X1', nearly 'x1'"),
+    "samples that repeat": (lambda: hj.solve(simple(span=(1e16, 1e16 + 64))), "apart"),
+    "steps that stand still": (lambda: hj.solve(simple(span=(1e16, 1e16 + 64)), method=hj.Euler(0.5)), "apart"),
+    "thousands of formulas": (
+        lambda: hj.Network.fully_connected(2000, activation=[f"tanh(a + {k}/1000)" for k in range(2000)]),
+        "at most 20000 characters",
+    ),
+}
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_one_sentence(case):
     call, words = WRONG[case]
@@ -180,6 +242,49 @@ def test_one_sentence(case):
     assert "\n" not in message
     assert len(message) < 420
     assert message.endswith((".", "?"))
+
+
+def test_thirty_thousand_arcs_take_no_square_of_their_number():
+    """Nor as many inputs, outputs and signals: each is looked up, not looked for."""
+    count = 30_000
+    names = [f"n{k}" for k in range(count)]
+    began = time.process_time()
+    chain = hj.Network.from_arcs(pairwise(names), outputs=names)
+    assert chain.output_index.tolist() == list(range(count))
+    assert len(hj.Network.from_dict(chain.to_dict()).arcs) == count - 1
+    star = hj.Network.from_arcs([(name, "hub") for name in names], inputs=names)
+    problem = hj.Problem(star, hj.Objective(), inputs=dict.fromkeys(names, 0.5), target=0.1, span=(0, 1))
+    assert len(problem.signal_table("inputs")) == count
+    with pytest.raises(hj.ProblemError, match="did you mean 'n77'"):
+        hj.Network.from_arcs(pairwise([*names, "m77"]), neurons=names)
+    assert time.process_time() - began < 10.0
+
+
+@pytest.mark.parametrize("text", ["{key} = 1", "[{key}]", "law = {{ {key} = 1 }}"])
+def test_keys_of_thousands_of_parts_are_refused_at_once(tmp_path, text):
+    path = tmp_path / "problem.toml"
+    path.write_text(text.format(key=".".join(["a"] * 20_000)))
+    began = time.process_time()
+    with pytest.raises(hj.ProblemError, match="a key of more than 100 parts"):
+        hj.Recipe.load(path)
+    assert time.process_time() - began < 1.0
+
+
+def test_long_values_are_shown_in_no_time():
+    began = time.process_time()
+    assert len(shown(list(range(10**6)))) == 78
+    assert len(shown({"a": "x" * 10**7})) == 78
+    assert time.process_time() - began < 0.5
+
+
+def test_names_that_are_near_no_vertex_go_by_order():
+    assert isinstance(outputs(named("left", "right")).target, signals.Signal)
+
+
+def test_a_divergence_says_what_helps():
+    problem = simple(target=0.1, span=(0, 1000))
+    with pytest.warns(hj.RunWarning, match="smaller step.*loss weight q.*velocity.*dissipation θ.*mass m"):
+        hj.solve(problem, "cauchy", hj.Euler(0.5))
 
 
 # Unusual input that has one meaning.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from itertools import pairwise
 from time import perf_counter
@@ -80,8 +79,7 @@ class AdaptiveRun:
     def advance(self, seconds: float) -> bool:
         """Take steps for about so many seconds; return whether there is more to do."""
         deadline = perf_counter() + seconds
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # LSODA's own; the status says it
+        with np.errstate(all="ignore"):
             try:
                 while self.status == "running":
                     self._move()
@@ -181,9 +179,13 @@ class AdaptiveRun:
         if self.counts["steps"] >= self.lowered.method.max_steps:
             raise Stop("max_steps")
         solver = self.solver
-        solver.step()
+        try:
+            solver.step()
+            stuck = solver.status == "failed"
+        except solvers.StuckError:
+            stuck = True
         stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
-        if solver.status == "failed" or stalled:  # LSODA goes on for ever where t + h = t
+        if stuck or stalled:  # LSODA goes on for ever where t + h = t
             blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(self.lowered.initial).max())
             raise Stop("diverged" if blown_up else "step_too_small")
         check_finite(solver.y)
@@ -241,7 +243,7 @@ class AdaptiveRun:
             options["jac"] = jacobian
         elif self.name == "LSODA":
             options["jac"] = dense_jacobian
-        return solvers.remember(SOLVERS[self.name](rhs, t, y, self.stop, **options))
+        return solvers.prepared(SOLVERS[self.name](rhs, t, y, self.stop, **options))
 
     def _save_due(self) -> None:
         """Save the rows due before the present time; a row at a stop belongs to what follows it."""

@@ -25,8 +25,16 @@ _FACTORED = {"BDF": {"LU": "real"}, "Radau": {"LU_real": "real", "LU_complex": "
 _LSODA = ("rwork", "iwork", "state_doubles", "state_ints")
 
 
-def remember(solver: Any) -> Any:
-    """Let an implicit solver keep the matrices it factors: a factorization cannot be saved, but made again."""
+class StuckError(Exception):
+    """LSODA cannot go on."""
+
+
+def prepared(solver: Any) -> Any:
+    """A solver that keeps the matrices it factors, and warns of nothing.
+
+    A factorization cannot be saved, but made again. LSODA says that it is stuck by a warning, which could only be
+    silenced for all threads of the process.
+    """
     if type(solver).__name__ in _FACTORED:
         factor, solver.factored = solver.lu, {}
 
@@ -35,6 +43,17 @@ def remember(solver: Any) -> Any:
             return factor(matrix)
 
         solver.lu = lu
+    elif type(solver).__name__ == "LSODA":
+        inner = solver._lsoda_solver._integrator
+        run = inner.runner
+
+        def checked(*given: Any) -> Any:
+            found = run(*given)
+            if found[-1] < 0:
+                raise StuckError
+            return found
+
+        inner.runner = checked
     return solver
 
 

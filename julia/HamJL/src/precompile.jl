@@ -6,7 +6,7 @@
 function workload()
     sent(copy, values) = GC.@preserve values copy(Int(pointer(values)), length(values))  # as Python does it
     sent(floats, [0.0]), sent(integers, [1]), sent(bytes, UInt8[0])
-    σ = formula("a; r_0 = a tanh(); r_1 = r_0 2 **; r_0, 1 r_1 -, r_0 negative 2 2 r_1 * - *")
+    σ = formula("a; r_0 = a tanh(); r_1 = 1 r_0 2 ** -; r_0, r_1, -2 r_0 * r_1 *")
     tracking = formula("y z; r_0 = y z -; r_0, 1")
     quadratic = formula("w; w, 1")
     steady = Constant(0.0)
