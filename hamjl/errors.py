@@ -33,12 +33,6 @@ def shown(given: object) -> str:
     return text if len(text) <= 80 else f"{text[:76]} …"
 
 
-def printable(text: str) -> str:
-    """Return text of a file that others wrote with what would steer a terminal written out, and shortened."""
-    text = text if len(text) <= 2000 else f"{text[:1996]} …"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class _Short(reprlib.Repr):
     """Text of anything at all, long or deep or broken, in no time; in full where it is short."""
 
@@ -65,6 +59,12 @@ def listed(names: Iterable[object]) -> str:
     """Return names one after another, the first few of many."""
     texts = list(map(str, names))
     return ", ".join(texts) if len(texts) <= 30 else f"{', '.join(texts[:10])} … ({len(texts)} in all)"
+
+
+def printable(text: str) -> str:
+    """Return text of a file that others wrote with what would steer a terminal written out, and shortened."""
+    text = text if len(text) <= 2000 else f"{text[:1996]} …"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:

@@ -190,7 +190,9 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Any:
         rows = key[0] if isinstance(key, tuple) else key
-        first, last = (rows, rows + 1) if isinstance(rows, int) else rows.indices(self.shape[0])[:2]
+        chosen = range(self.shape[0])[rows]
+        ends = (chosen, chosen) if isinstance(chosen, int) else (chosen[0], chosen[-1]) if chosen else (0, -1)
+        first, last = min(ends), max(ends) + 1
         files = list(chunks_of(self.folder, self.array.chunks, first, last))
         try:
             for file in files:
@@ -213,7 +215,9 @@ def lazy(array: Any, folder: Path, stored: Stored, length: int) -> xr.Variable:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
         native = np.empty(0, array.dtype.newbyteorder("="))  # '<f8' is it too, but netCDF4 warns of every such array
-        data = dask.array.from_array(Rows(array, folder), chunks=array.chunks, name=False, meta=native)[:rows]
+        data = dask.array.from_array(Rows(array, folder), chunks=array.chunks, name=False, meta=native, fancy=False)[
+            :rows
+        ]
     return xr.Variable(stored.dims, data, stored.attributes)
 
 
