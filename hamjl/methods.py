@@ -93,7 +93,7 @@ class Collocation(Method):
     nodes: int = 100
     max_nodes: int = 20_000
     max_iterations: int = 1000
-    start: xr.DataArray | None = None
+    start: xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", number(self.tolerance, "tolerance", positive=True))
@@ -131,6 +131,10 @@ def control(value: Any, what: str) -> xr.DataArray:
         raise ProblemError(f"{what} must be finite numbers, got others: cut the trajectory before it diverges.")
     kept = value.astype(np.float64).transpose("time", ...)
     return kept.drop_vars([name for name in kept.coords if name not in kept.dims]).rename(None)
+
+
+MethodLike = Method | str | Mapping[str, Any]  # what `method` takes
+ControlLike = xr.Dataset | xr.DataArray  # what `control` takes
 
 
 def method(value: Any) -> Method:
