@@ -8,12 +8,14 @@ import mmap
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import netCDF4
 import xarray as xr
@@ -24,6 +26,32 @@ from hamjl.errors import ProblemError, shown
 NETCDF = threading.Lock()  # the NetCDF library is no place for two threads at once
 LARGEST = 2**30  # bytes of all variables, whatever the size of the file
 RATIO = 100  # bytes of variables for each byte of a larger file: more is hardly data
+WORK, PACE = 4.0, 50e6  # seconds of processor time, and bytes in each second more, in which a file must have been read
+TRIAL = """\
+import math, sys, netCDF4
+def limit(seconds):
+    try:
+        import resource
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    except (ImportError, ValueError):  # Windows; a lower limit holds
+        pass
+def groups(group):
+    yield group
+    for inner in group.groups.values():
+        yield from groups(inner)
+limit(int(sys.argv[2]))
+found = list(groups(netCDF4.Dataset(sys.argv[1], "r")))
+variables = [variable for group in found for variable in group.variables.values()]
+size = sum(math.prod(map(int, one.shape)) * getattr(one.dtype, "itemsize", 8) for one in variables)
+if size > int(sys.argv[3]):
+    sys.exit(3)
+for variable in variables:
+    variable.set_auto_maskandscale(False)
+    variable[...]
+for one in (*found, *variables):
+    one.__dict__
+"""
+TOO_LARGE = 3  # how it ends then
 
 
 def reason(error: Exception) -> str:
@@ -82,13 +110,13 @@ def read_text(path: Path) -> str:
 
 
 # -- NetCDF ----------------------------------------------------------------------------------------------------------
-def read_netcdf(path: str | Path) -> xr.Dataset:
-    """Read any NetCDF file into memory, times as the numbers they are."""
+def read_netcdf(path: str | Path, *, own: bool = False) -> xr.Dataset:
+    """Read any NetCDF file into memory, times as the numbers they are; see `open_netcdf` for `own`."""
     path = to_path(path, "the file")
     if not path.exists():
         raise ProblemError(f"the NetCDF file must exist, got {shown(str(path))}: check the name.")
     try:
-        with open_netcdf(path) as found:
+        with open_netcdf(path, own=own) as found:
             return found.load()
     except Exception as error:  # whatever the readers of foreign files raise
         why = reason(error) if isinstance(error, OSError | ProblemError) else "another format"
@@ -96,18 +124,20 @@ def read_netcdf(path: str | Path) -> xr.Dataset:
 
 
 @contextmanager
-def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
+def open_netcdf(path: Path, *, own: bool = False) -> Iterator[xr.Dataset]:
     """A NetCDF file to read from, by the NetCDF library alone; no other thread reads or writes one meanwhile.
+
+    A damaged file may crash the library, or never end. So it is read in a process of its own first, unless this user's
+    hamjl wrote it (`own`).
 
     OSError or ValueError for what is none, or is not what it seems; the library's own errors where it is damaged.
     """
     with NETCDF:
         _check_netcdf(path)
+        if not own:
+            _try_out(path)
         stored = netCDF4.Dataset(str(path.absolute()), "r")  # absolute, so that none is an address on the net
         try:
-            size = sum(math.prod(map(int, one.shape)) * _itemsize(one) for one in stored.variables.values())
-            if size > max(LARGEST, RATIO * path.stat().st_size):
-                raise OSError(errno.EFBIG, f"its variables would take {size:.2g} bytes")
             with xr.open_dataset(xr.backends.NetCDF4DataStore(stored), decode_times=False) as found:
                 yield found
         finally:
@@ -115,8 +145,20 @@ def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
                 stored.close()
 
 
-def _itemsize(variable: Any) -> int:
-    return int(getattr(variable.dtype, "itemsize", 8))  # texts and lists are pointers at first
+def _try_out(path: Path) -> None:
+    size = path.stat().st_size
+    given = [str(path.absolute()), str(math.ceil(WORK + size / PACE)), str(max(LARGEST, RATIO * size))]
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", TRIAL, *given],  # -P: nothing of the working folder is imported
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+    if ended == TOO_LARGE:
+        raise OSError(errno.EFBIG, f"its variables would take more than {max(LARGEST, RATIO * size):.2g} bytes")
+    if ended != 0:
+        raise OSError(errno.EIO, "the NetCDF library cannot read all of it")
 
 
 def _check_netcdf(path: Path) -> None:

@@ -190,9 +190,10 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Any:
         rows = key[0] if isinstance(key, tuple) else key
-        chosen = range(self.shape[0])[rows]
-        ends = (chosen, chosen) if isinstance(chosen, int) else (chosen[0], chosen[-1]) if chosen else (0, -1)
-        first, last = min(ends), max(ends) + 1
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(self.shape[0])
+        else:  # dask hands on whole numbers and lists as they are
+            first, last = int(np.min(rows)), int(np.max(rows)) + 1
         files = list(chunks_of(self.folder, self.array.chunks, first, last))
         try:
             for file in files:
@@ -215,9 +216,8 @@ def lazy(array: Any, folder: Path, stored: Stored, length: int) -> xr.Variable:
         data: Any = np.zeros((0, *array.shape[1:]), array.dtype)
     else:
         native = np.empty(0, array.dtype.newbyteorder("="))  # '<f8' is it too, but netCDF4 warns of every such array
-        data = dask.array.from_array(Rows(array, folder), chunks=array.chunks, name=False, meta=native, fancy=False)[
-            :rows
-        ]
+        whole = dask.array.from_array(Rows(array, folder), array.chunks, name=False, fancy=False, meta=native)
+        data = whole[:rows]
     return xr.Variable(stored.dims, data, stored.attributes)
 
 

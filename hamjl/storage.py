@@ -191,7 +191,9 @@ def _set_aside(trajectory: xr.Dataset, path: Path) -> Path | None:
 def load(path: str | Path) -> xr.Dataset:
     """Read a trajectory from a NetCDF file into memory."""
     trajectory = read_netcdf(path)
-    missing = [name for name in ATTRIBUTES if name not in {*trajectory.attrs, *trajectory.coords}]
+    missing = [name for name in ATTRIBUTES if not isinstance(trajectory.attrs.get(name), str)]
+    if "recipe" in trajectory.coords:
+        missing.remove("recipe")
     if missing or "time" not in trajectory.dims:
         lacks = ", ".join(missing) or "dimension time"
         raise ProblemError(f"the file must hold a trajectory, got {shown(str(path))} without {lacks}: is it hamjl's?")

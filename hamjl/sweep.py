@@ -425,7 +425,7 @@ def _file(folder: Path, k: int) -> Path:
 def _kept(path: Path) -> xr.Dataset | None:
     """A member as it was kept, or None where none was finished."""
     try:
-        member = read_netcdf(path)
+        member = read_netcdf(path, own=True)
     except ProblemError:
         return None
     finished = {"status", "message"} <= set(member.attrs) and member.attrs["status"] != "interrupted"

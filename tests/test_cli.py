@@ -139,7 +139,7 @@ def test_outputs_that_cannot_be_written_are_refused_first(problem_file, tmp_path
     code, text = call("reproduce", "fig1", "-o", problem_file)
     assert (code, "must be a folder" in text) == (1, True)
     assert call("show", tmp_path / "none.nc")[0] == 1
-    assert "readable NetCDF" in call("show", problem_file)[1]
+    assert "a problem file" in call("show", problem_file)[1]
     assert "no such" in call("run", tmp_path / "none.toml", "-o", tmp_path / "out.nc")[1].lower()
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "foreign.nc")
     assert "recipe" in call("show", tmp_path / "foreign.nc")[1]

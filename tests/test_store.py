@@ -347,6 +347,8 @@ def test_a_store_opened_by_a_relative_name_can_be_read_from_elsewhere(tmp_path, 
     monkeypatch.chdir(tmp_path / "sub")
     assert_same_values(found, expected)
     assert_same_values(opened, expected)
+    np.testing.assert_array_equal(opened.w[7, 2], expected.w[7, 2])  # of single samples, and of some
+    np.testing.assert_array_equal(opened.w[[3, 50, 41]], expected.w[[3, 50, 41]])
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted", "one chunk"])
