@@ -13,7 +13,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import SET_UP
+from conftest import SET_UP, posix
 
 from hamjl import (
     Adaptive,
@@ -181,6 +181,7 @@ def test_divergence_ends_the_run_with_finite_rows(engine, method):
     assert np.isfinite(run.w).all()
 
 
+@posix
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_returns_what_there_is_within_a_second(engine):
