@@ -183,7 +183,6 @@ def test_divergence_ends_the_run_with_finite_rows(engine, method):
 
 @posix
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_returns_what_there_is_within_a_second(engine):
     problem = random_problem(2)
     long = Problem(problem.network, problem.objective, target={"x0": 0.5}, span=(0.0, 1e6))
