@@ -67,3 +67,7 @@ __all__ = [
     "solve",
     "sweep",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +15,7 @@ from hamjl.dynamics.network import NetworkDynamics
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats, LawCode, NetworkField, SymbolicField
 from hamjl.lowering import control_values, lower_field
+from hamjl.methods import ControlLike
 from hamjl.methods import control as to_control
 from hamjl.problem import Problem
 from hamjl.symbolic import SymbolicSystem
@@ -25,7 +25,7 @@ SEGMENT = 4_000_000  # numbers of one segment's weights that are kept at a time
 
 
 @np.errstate(all="ignore")  # what is not finite is found by looking at the cost
-def adjoint(problem: Problem, control: Any = None, *, nodes: int = 1000) -> xr.Dataset:
+def adjoint(problem: Problem, control: ControlLike | None = None, *, nodes: int = 1000) -> xr.Dataset:
     """Integrate x and w forward under a control and p backward from p(T) = 0.
 
     Then dG/dx(0) = φ(0) p_x(0), dG/dw(0) = φ(0) p_w(0) and δG/δv = φ (m c v + p_w) (p divided by φ, as everywhere):

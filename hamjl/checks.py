@@ -26,7 +26,7 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
     """Return a finite float, positive or non-negative where asked."""
     rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
     value = scalar(value)
-    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
+    if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
         try:
             result = float(value)
         except (OverflowError, TypeError, ValueError):
@@ -39,7 +39,7 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
 def count(value: Any, what: str, *, least: int = 0) -> int:
     """Return an integer not below `least`."""
     value = scalar(value)
-    if isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64) and int(value) >= least:
+    if not isinstance(value, bool | np.timedelta64) and isinstance(value, Integral) and int(value) >= least:
         if int(value) < LARGEST:
             return int(value)
         raise ProblemError(f"{what} must be a whole number below 2**63, got {shown(value)}: change it.")

@@ -6,32 +6,33 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hamjl import trajectory
 from hamjl.errors import ProblemError, RunWarning, shown
-from hamjl.laws import BoundaryValue, CostateReversal, Law
+from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import Floats
 from hamjl.lowering import lower_law, samples
-from hamjl.methods import Adaptive, Euler, Method, control
+from hamjl.methods import Adaptive, Euler, Method, MethodLike, control
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.sampling import Times
 from hamjl.solving import run_quietly
 from hamjl.symbolic import SymbolicSystem
 
 OPTIMUM = "boundary_value"
+Entry = LawLike | tuple[LawLike, MethodLike] | xr.Dataset  # what is compared
 
 
 def compare(
     problem: Problem | SymbolicSystem,
-    laws: Iterable[Any] | Mapping[str, Any],
+    laws: Iterable[Entry] | Mapping[str, Entry],
     *,
-    times: Any = None,
+    times: Times | None = None,
     engine: str = "auto",
     progress: bool = True,
 ) -> xr.Dataset:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hamjl.errors import ExpressionError, listed, shown, unknown
 from hamjl.operations import EXACT, FUNCTIONS, Graph
@@ -133,6 +133,16 @@ def read(graph: Graph, text: str, values: Mapping[str, float] | None = None) -> 
 def to_text(expr: sympy.Expr) -> str:
     """Return a SymPy expression as text of this language; the error is only what there is no text for."""
     return _printer().doprint(expr)
+
+
+class Symbolic(Protocol):
+    """A SymPy expression, as far as types tell: SymPy has none."""
+
+    @property
+    def free_symbols(self) -> Any: ...
+
+
+Formula = str | float | Symbolic  # what `check` takes
 
 
 def is_sympy(value: Any) -> bool:

@@ -117,6 +117,8 @@ _LAWS: dict[str, type[Law]] = {
 }
 _NAMES = {cls: name for name, cls in _LAWS.items()}
 
+LawLike = Law | str | Mapping[str, Any]  # what `law` takes
+
 
 def law(value: Any) -> Law:
     """Return a law from a law, its name (``"costate_reversal"`` or ``"CostateReversal"`` …) or its plain form."""

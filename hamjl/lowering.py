@@ -68,7 +68,8 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
             effort=method.effort,
             max_nodes=method.max_nodes,
         )
-        guess = None if method.start is None else control_values(problem, method.start, "start")
+        if isinstance(method.start, xr.DataArray):
+            guess = control_values(problem, method.start, "start")
     elif isinstance(method, Euler):
         solver = MethodCode("Euler", step=method.step)
     else:

@@ -101,9 +101,13 @@ class Collocation(Method):
     nodes: int | None = None
     max_nodes: int = 20_000
     max_iterations: int = 1000
+<<<<<<< HEAD
+    start: xr.Dataset | xr.DataArray | None = None
+=======
     starts: int | None = None
     effort: float = 1.0
     start: xr.DataArray | None = None
+>>>>>>> main
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "effort"):
@@ -143,6 +147,10 @@ def control(value: Any, what: str) -> xr.DataArray:
         raise ProblemError(f"{what} must be finite numbers, got others: cut the trajectory before it diverges.")
     kept = value.astype(np.float64).transpose("time", ...)
     return kept.drop_vars([name for name in kept.coords if name not in kept.dims]).rename(None)
+
+
+MethodLike = Method | str | Mapping[str, Any]  # what `method` takes
+ControlLike = xr.Dataset | xr.DataArray  # what `control` takes
 
 
 def method(value: Any) -> Method:

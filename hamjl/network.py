@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
 from hamjl.errors import ProblemError, listed, shown
+from hamjl.expressions import Formula
 from hamjl.functions import activation as check_activation
 from hamjl.plain import Plain
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BIAS = "bias"  # the input that is constantly 1
 MAX_PAIRS = 10**7  # of vertices, in the constructors that look at all of them
 PAIR = 100  # bytes that an arc takes while a network is built
+Activation = Formula | Sequence[Formula] | NDArray[Any] | Mapping[str, Formula]  # one for all neurons, or one each
+Velocity = float | Sequence[float] | NDArray[Any] | Mapping[str, float]
 MAX_TEXT = 20_000  # characters in all of different formulas, each of which is differentiated
 
 
@@ -64,8 +67,8 @@ class Network(Plain):
         inputs: Sequence[str] = (),
         neurons: Sequence[str] | None = None,
         outputs: Sequence[str] | int = 1,
-        activation: Any = "tanh",
-        velocity: Any = 1.0,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
     ) -> Network:
         """Build a network from (source, target) pairs of names.
 
@@ -118,8 +121,8 @@ class Network(Plain):
         bias: bool = False,
         self_loops: bool = False,
         outputs: Sequence[str] | int = 1,
-        activation: Any = "tanh",
-        velocity: Any = 1.0,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
     ) -> Network:
         """Every input and neuron feeds every neuron; neurons are ``x0, x1, …``, inputs ``u0, u1, …``."""
         n, d, bias = count(neurons, "neurons", least=1), count(inputs, "inputs"), flag(bias, "bias")
@@ -135,7 +138,12 @@ class Network(Plain):
 
     @classmethod
     def layered(
-        cls, sizes: Sequence[int], *, bias: bool = False, activation: Any = "tanh", velocity: Any = 1.0
+        cls,
+        sizes: Sequence[int],
+        *,
+        bias: bool = False,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
     ) -> Network:
         """A feed-forward network; ``sizes`` counts the inputs first and the outputs last, e.g. ``[2, 8, 1]``."""
         try:
@@ -163,7 +171,12 @@ class Network(Plain):
 
     @classmethod
     def from_adjacency(
-        cls, matrix: ArrayLike, *, outputs: Sequence[str] | int = 1, activation: Any = "tanh", velocity: Any = 1.0
+        cls,
+        matrix: ArrayLike,
+        *,
+        outputs: Sequence[str] | int = 1,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
     ) -> Network:
         """Build from a (neuron, input + neuron) matrix: entry (i, j) non-zero means an arc j -> i, as in w_ij.
 
@@ -203,8 +216,8 @@ class Network(Plain):
         *,
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | int | None = None,
-        activation: Any = "tanh",
-        velocity: Any = 1.0,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
     ) -> Network:
         """Build from a directed networkx graph; nodes that are no text are named by their text.
 

@@ -28,6 +28,8 @@ STATE = ("x", "w", "p_x", "p_w")
 _DRAWS = {"uniform": {"uniform": [0.0, 1.0]}, "zeros": 0.0}
 
 Assigned = Signal | dict[str, Signal]
+SignalLike = Signal | xr.DataArray | float  # what `one_signal` takes
+Given = SignalLike | Mapping[str, SignalLike]  # for inputs or outputs
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -72,9 +74,9 @@ class Problem(Plain):
         objective: Objective,
         *,
         span: tuple[float, float],
-        inputs: Any = None,
-        target: Any = None,
-        initial: Any = "uniform",
+        inputs: Given | None = None,
+        target: Given | None = None,
+        initial: str | Mapping[str, Any] | xr.Dataset = "uniform",
         seed: int = 0,
     ) -> None:
         def put(name: str, value: Any) -> None:

@@ -107,6 +107,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler is not None}  # else set outside Python
 
     def note(number: int, frame: Any) -> None:
         asked.append(number)

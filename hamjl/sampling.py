@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 
 from hamjl.checks import affordable, count, increasing, keys, mapping, number
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats, Integers, whole_steps
 from hamjl.methods import Euler, Method
 
+Times = int | Sequence[float] | NDArray[Any] | xr.DataArray | Mapping[str, float]  # see `hamjl.solve`
 SAMPLES = 1001  # saved times when the user names none
 MAX_STEPS = 10**15
 COPIES = 4  # of the states: what engines save, and the labelled arrays made of it
@@ -44,7 +46,12 @@ class Samples:
 
 
 def sampling(
-    span: tuple[float, float], method: Method, times: Any = None, *, even: bool = False, since: float | None = None
+    span: tuple[float, float],
+    method: Method,
+    times: Times | None = None,
+    *,
+    even: bool = False,
+    since: float | None = None,
 ) -> Samples:
     """The samples of a run over `span`, or of what is left of it from `since` on; see `hamjl.solve` for `times`.
 
@@ -91,7 +98,7 @@ def _check_apart(span: tuple[float, float], pace: float) -> None:
         )
 
 
-def _steps(span: tuple[float, float], step: float, times: Any, even: bool, since: float | None) -> Samples:
+def _steps(span: tuple[float, float], step: float, times: Times | None, even: bool, since: float | None) -> Samples:
     start, total = span[0], _whole(span, step, least=1 if since is None else 0)
     _check_apart(span, step)
     done = 0 if since is None else round((since - start) / step)

@@ -16,17 +16,20 @@ from hamjl.checks import number, to_path
 from hamjl.engines import running, select
 from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
 from hamjl.foreign import reason
-from hamjl.laws import BoundaryValue, CostateReversal
+from hamjl.laws import BoundaryValue, CostateReversal, LawLike
+from hamjl.laws import law as to_law
 from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
-from hamjl.methods import Euler
-from hamjl.problem import LONGEST, check_dissipation
+from hamjl.methods import Euler, MethodLike
+from hamjl.methods import method as to_method
+from hamjl.problem import LONGEST, Problem, check_dissipation
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
-from hamjl.sampling import sampling
+from hamjl.sampling import Times, sampling
 from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
+More = xr.DataArray | Mapping[str, xr.DataArray]  # data that go on
 ALIVE = ("running", "success")
 CHECKPOINT = {
     **{"recipe": schema.text, "engine": schema.text, "state": schema.table()},
@@ -58,8 +61,15 @@ class Session:
     ...     part = session.advance(float(chunk.time[-1]))
     """
 
-    def __init__(self, problem: Any, law: Any = None, method: Any = "auto", engine: str = "auto") -> None:
-        recipe = Recipe(problem, CostateReversal() if law is None else law, method, engine=engine)
+    def __init__(
+        self,
+        problem: Problem | SymbolicSystem,
+        law: LawLike | None = None,
+        method: MethodLike = "auto",
+        engine: str = "auto",
+    ) -> None:
+        chosen = to_law(CostateReversal() if law is None else law)
+        recipe = Recipe(problem, chosen, to_method(method), engine=engine)
         self._begin(recipe, recipe.problem.span[0], None)
 
     def _begin(self, recipe: Recipe, start: float, saved: Mapping[str, Any] | None) -> None:
@@ -81,7 +91,7 @@ class Session:
         return self._time
 
     @property
-    def problem(self) -> Any:
+    def problem(self) -> Problem | SymbolicSystem:
         """The problem with the data that the session holds now: what is over is forgotten."""
         return self._recipe.problem
 
@@ -89,7 +99,7 @@ class Session:
     def _limit(self) -> float:
         return min(self.problem.known_until, LONGEST)
 
-    def advance(self, until: float, times: Any = None, *, progress: bool = True) -> xr.Dataset:
+    def advance(self, until: float, times: Times | None = None, *, progress: bool = True) -> xr.Dataset:
         """Integrate up to the time `until` and return the samples after the present, at the start the first one too.
 
         Parameters
@@ -139,7 +149,7 @@ class Session:
                 "earlier checkpoint."
             )
 
-    def _samples(self, until: float, times: Any) -> tuple[Floats, Integers]:
+    def _samples(self, until: float, times: Times | None) -> tuple[Floats, Integers]:
         """The samples after the present, and at the start the first."""
         recipe, even = self._recipe, lower_law(self._recipe.law).flip == "step"
         span = (self._start, until)
@@ -158,7 +168,7 @@ class Session:
     def _label(self, times: Floats, result: Result) -> xr.Dataset:
         return trajectory.assemble(self._recipe, replace(self._lowered, times=times), result, self._engine.name)
 
-    def feed(self, inputs: Any = None, targets: Any = None) -> None:
+    def feed(self, inputs: More | None = None, targets: More | None = None) -> None:
         """Take more data: sampled signals go on with later samples.
 
         Parameters

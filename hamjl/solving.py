@@ -13,24 +13,26 @@ import xarray as xr
 from hamjl.checks import number
 from hamjl.engines import select
 from hamjl.errors import ProblemError, RunWarning, shown
-from hamjl.laws import CostateReversal
+from hamjl.laws import CostateReversal, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowering import lower
+from hamjl.methods import MethodLike
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.progress import bar as _bar
 from hamjl.progress import open_log
 from hamjl.recipe import Recipe
+from hamjl.sampling import Times
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, shortcoming
 
 
 def solve(
     problem: Problem | SymbolicSystem,
-    law: Any = None,
-    method: Any = "auto",
+    law: LawLike | None = None,
+    method: MethodLike = "auto",
     *,
-    times: Any = None,
+    times: Times | None = None,
     engine: str = "auto",
     progress: bool = True,
 ) -> xr.Dataset:
@@ -77,10 +79,10 @@ def solve(
 
 def run(
     recipe: Recipe | Problem | SymbolicSystem,
-    law: Any = None,
-    method: Any = None,
+    law: LawLike | None = None,
+    method: MethodLike | None = None,
     *,
-    times: Any = None,
+    times: Times | None = None,
     engine: str | None = None,
     store: str | Path | None = None,
     save_every: float | None = None,
@@ -127,7 +129,7 @@ def run(
     if save_every is not None and times is not None:
         raise ProblemError("samples are chosen by times or by save_every, got both: give one.")
     times = times if save_every is None else {"every": number(save_every, "save_every", positive=True)}
-    given = {"law": law, "method": method, "times": times, "engine": engine}
+    given: dict[str, Any] = {"law": law, "method": method, "times": times, "engine": engine}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     if store is not None:
         from hamjl.store import create, resume

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,18 +75,29 @@ def _tidy(parent: Path) -> None:
 
 def _hold(folder: Path) -> int | None:
     """A handle that holds a folder for this process until it is closed, or the process ends; None where it cannot."""
+    only = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)  # neither on Windows
     try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (ImportError, OSError):  # Windows; a file or link of that name
+        handle = os.open(folder, os.O_RDONLY | only)
+    except OSError:  # any folder on Windows; a file or link of that name
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except OSError:  # another process holds it; a file system without locks
         os.close(handle)
         return None
     return handle
+
+
+def lock(handle: int) -> None:
+    """Lock an open file for this process until it is closed, or the process ends; OSError where it cannot, at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -141,7 +153,7 @@ def sync(path: Path) -> None:
     """Wait until a file or folder has reached the disk."""
     if os.name == "nt" and path.is_dir():
         return  # folders cannot be opened there
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows waits for what may be written only
     try:
         os.fsync(handle)
     finally:

@@ -36,7 +36,7 @@ from hamjl.lowering import lower_run, samples
 from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
 from hamjl.recipe import Recipe
-from hamjl.storage import beside, read_record, sync, write_record
+from hamjl.storage import beside, lock, read_record, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost
@@ -445,16 +445,12 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process writes to a store; the lock ends with the process, however it ends."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither on Windows
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    try:
-        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        with os.fdopen(handle, "r+") as file:
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | careful, 0o666)
+        with os.fdopen(handle, "r+"):
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(handle)
             except OSError:
                 raise ProblemError(
                     f"one process writes to a store, got {shown(str(path))} which another one writes to: wait for it."

@@ -30,9 +30,12 @@ from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown
 from hamjl.foreign import read_netcdf
+from hamjl.laws import LawLike
 from hamjl.lowered import Result
+from hamjl.methods import MethodLike
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
+from hamjl.sampling import Times
 from hamjl.solving import run_quietly
 from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
@@ -51,12 +54,12 @@ BATCH = 4  # members for each thread of Julia at a time; they are finished toget
 
 
 def sweep(
-    problem: Problem | SymbolicSystem | Recipe | Callable[..., Any],
+    problem: Problem | SymbolicSystem | Recipe | Callable[..., Problem | SymbolicSystem | Recipe],
     over: Mapping[str, Sequence[Any]],
-    law: Any = None,
-    method: Any = None,
+    law: LawLike | None = None,
+    method: MethodLike | None = None,
     *,
-    times: Any = None,
+    times: Times | None = None,
     engine: str | None = None,
     client: Any = None,
     workers: int | None = None,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from hamjl import functions, signals
 from hamjl.checks import choice, keys, mapping, number
 from hamjl.errors import ProblemError, listed, shown
-from hamjl.expressions import CONSTANTS, Program, check, emit, read, smooth
+from hamjl.expressions import CONSTANTS, Formula, Program, check, emit, read, smooth
 from hamjl.foreign import Folder
 from hamjl.operations import FUNCTIONS, Graph, Number
 from hamjl.plain import Plain
-from hamjl.problem import check_dissipation, check_span, common_span, covered, one_signal
+from hamjl.problem import SignalLike, check_dissipation, check_span, common_span, covered, one_signal
 from hamjl.signals import Signal, extended
 
 
@@ -69,16 +69,16 @@ class SymbolicSystem(Plain):
 
     def __init__(
         self,
-        states: Mapping[str, Any],
+        states: Mapping[str, Formula],
         controls: Sequence[str],
-        cost: Any,
+        cost: Formula,
         *,
         span: tuple[float, float],
         initial: Mapping[str, float] | None = None,
         costates: Mapping[str, float] | None = None,
         parameters: Mapping[str, float] | None = None,
-        signals: Mapping[str, Any] | None = None,
-        dissipation: Any = 0.0,
+        signals: Mapping[str, SignalLike] | None = None,
+        dissipation: Formula = 0.0,
     ) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)

@@ -29,6 +29,8 @@ JULIA = ("HAMJL_CONFIG", "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT")
 SET_UP = {name: os.environ.pop(name) for name in JULIA if name in os.environ}
 os.environ["HAMJL_CONFIG"] = os.devnull
 
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows lacks it: signals to others, pipes by name, links for all")
+
 
 @pytest.fixture
 def julia(monkeypatch) -> str:

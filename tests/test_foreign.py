@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from conftest import random_problem
+from conftest import posix, random_problem
 
 import hamjl as hj
 from hamjl.cli import main
@@ -165,6 +165,7 @@ def test_a_small_file_of_large_variables_is_refused(tmp_path):
         read_netcdf(tmp_path / "bomb.nc")
 
 
+@posix
 @pytest.mark.parametrize("name", ["pipe.csv", "pipe.nc", "pipe.toml", "/dev/zero"])
 def test_pipes_and_devices_are_refused_at_once(name, tmp_path):
     """Point 4: opening a FIFO waits for a writer, and /dev/zero has no end."""
@@ -186,6 +187,7 @@ def test_pipes_and_devices_are_refused_at_once(name, tmp_path):
 
 
 # -- which files -------------------------------------------------------------------------------------------------------
+@posix
 @pytest.mark.parametrize("kind", ["csv", "nc"])
 def test_data_files_lie_below_the_problem_file(kind, tmp_path):
     """Point 3: by default; symbolic links are followed first."""

@@ -16,7 +16,7 @@ from operator import getitem
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import random_network, random_problem
+from conftest import posix, random_network, random_problem
 
 import hamjl as hj
 
@@ -303,6 +303,7 @@ def test_more_data_go_by_the_names_of_those_before(names):
     np.testing.assert_array_equal(z.sel(output="x1"), 1 - z.sel(output="x0"))
 
 
+@posix
 def test_ctrl_c_stops_a_stretch_and_the_session_goes_on():
     session = hj.Session(random_problem(3), method=hj.Euler(1e-4))
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))

@@ -10,13 +10,15 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import random_problem
+from conftest import posix, random_problem
 
 import hamjl as hj
+from hamjl import storage
 from hamjl import store as store_module
 from hamjl.store import create
 
@@ -91,6 +93,7 @@ def test_thinned_variables_and_single_precision(tmp_path):
     np.testing.assert_array_equal(got.x, expected.x)
 
 
+@posix
 @pytest.mark.parametrize("kind", ["euler", "implicit"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(engine, kind, tmp_path):
     """Some SIGKILLs at random moments; `benchmarks/kill.py` does it more often."""
@@ -303,6 +306,7 @@ def test_metadata_put_together_are_looked_at_too(tmp_path):
         hj.open(store)
 
 
+@posix
 @pytest.mark.parametrize(
     "link", ["run/lock", "run/commit.json", "run/recipe.json", "run/.commit.json.part", "x", "w/c/0/0"]
 )
@@ -321,6 +325,7 @@ def test_a_store_with_links_is_refused_and_nothing_is_written_through_them(link,
     assert before == {path: path.read_bytes() for path in (outside, *outside.rglob("*")) if path.is_file()}
 
 
+@posix
 def test_a_link_to_a_store_is_the_store(tmp_path):
     store = stopped(tmp_path / "run.zarr")
     (tmp_path / "latest.zarr").symlink_to(store)
@@ -452,6 +457,7 @@ def test_resuming_deletes_what_zarr_left_and_nothing_of_the_users(tmp_path):
     assert all(path.exists() for path in mine)
 
 
+@posix
 def test_what_killed_processes_left_half_written_goes_with_the_next_file(tmp_path):
     """Point 20: parts that nobody holds; those that somebody is writing stay, and so does what is not ours."""
     script = (
@@ -497,7 +503,7 @@ def test_another_process_reads_a_consistent_prefix_at_any_time(tmp_path):
     assert len(set(seen)) > 5
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_commit_and_stop(number, tmp_path):
     store = tmp_path / "run.zarr"
@@ -548,7 +554,7 @@ except hj.HamjlError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@posix
 def test_a_full_disk_ends_the_run_with_one_sentence(tmp_path):
     """A limit on the size of files stands for the disk: the record, which holds the Newton matrix, outgrows it."""
     store = tmp_path / "run.zarr"
@@ -585,6 +591,7 @@ def test_a_store_that_disappears_ends_the_run_with_one_sentence(tmp_path, monkey
     assert_same_values(hj.resume(moved), hj.run(recipe))
 
 
+@posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_permission_lost(tmp_path):
     store = tmp_path / "run.zarr"
@@ -669,3 +676,35 @@ def test_a_bar_says_rate_time_and_loss(monkeypatch, capsys):
     assert "loss 0.125" in shown
     assert "units/s" in shown
     assert "of 20" in shown
+
+
+class Msvcrt(ModuleType):
+    """What Windows has for locks: a second handle on the bytes that one holds is refused."""
+
+    LK_NBLCK = 2
+
+    def __init__(self) -> None:
+        super().__init__("msvcrt")
+        self.held: list[tuple[int, int]] = []
+
+    def locking(self, handle: int, mode: int, count: int) -> None:
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        inode = os.fstat(handle).st_ino
+        if any(other == inode for _, other in self.held):
+            raise OSError(36, "resource deadlock avoided")
+        self.held.append((handle, inode))
+
+
+def test_one_process_writes_on_windows_too(tmp_path, monkeypatch):
+    store = tmp_path / "run.zarr"
+    create(hj.Recipe(problem(), method=hj.Euler(0.01)), store)
+    locks = Msvcrt()
+    monkeypatch.setitem(sys.modules, "msvcrt", locks)
+    monkeypatch.setattr("hamjl.storage.sys", SimpleNamespace(platform="win32"))
+    handle = os.open(store / "run" / "lock", os.O_RDWR | os.O_CREAT)
+    storage.lock(handle)
+    with pytest.raises(hj.ProblemError, match="another one writes"):
+        hj.resume(store)
+    locks.held.clear()
+    os.close(handle)
+    assert hj.resume(store).attrs["status"] == "success"

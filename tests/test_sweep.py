@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import random_problem
+from conftest import posix, random_problem
 
 import hamjl as hj
 from hamjl.errors import RunWarning
@@ -171,6 +171,7 @@ if __name__ == "__main__":
 """
 
 
+@posix
 @pytest.mark.parametrize(("workers", "finished"), [(1, [0]), (2, [0, 2])])
 def test_ctrl_c_stops_a_sweep_and_keeps_what_is_finished(workers, finished, tmp_path):
     """As from a terminal, to all of its processes; the second member would take minutes."""
@@ -289,7 +290,7 @@ def test_a_wrong_function_or_client(refused):
 PARENT = """
 import sys; sys.path.insert(0, sys.argv[1])
 import hamjl as hj
-from conftest import random_problem
+from conftest import posix, random_problem
 if __name__ == "__main__":
     hj.sweep(random_problem(1, span=(0, 1e5)), {"seed": [1, 2, 3, 4]}, method=hj.Euler(0.01), times=3, workers=2)
 """

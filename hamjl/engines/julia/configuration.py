@@ -17,6 +17,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import platformdirs
+
 from hamjl.errors import EngineError
 
 EXE, PROJECT = "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"
@@ -50,13 +52,7 @@ def configuration_file() -> Path:
     given = os.environ.get("HAMJL_CONFIG")
     if given:
         return Path(given)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "hamjl" / "config.toml"
+    return platformdirs.user_config_path("hamjl", appauthor=False, roaming=True) / "config.toml"
 
 
 def configured() -> Installation | None:
@@ -78,7 +74,7 @@ def missing() -> str | None:
     found = configured()
     if found is None:
         return "no Julia is set up"
-    if not (found.julia.is_file() or shutil.which(found.julia)):
+    if not (found.julia.is_file() or shutil.which(str(found.julia))):
         return f"the Julia set up, {str(found.julia)!r}, is gone"
     if not found.project.is_dir():
         return f"the Julia project set up, {str(found.project)!r}, is gone"
@@ -164,7 +160,7 @@ def setup(
 
 
 def _own(julia: str | Path, project: str | Path) -> Installation:
-    exe, folder = shutil.which(julia), Path(project).expanduser().resolve()
+    exe, folder = shutil.which(str(julia)), Path(project).expanduser().resolve()
     if exe is None:
         raise EngineError(f"--julia must name an executable, got {str(julia)!r}: give the path of julia.")
     if not any((folder / name).is_file() for name in ("Project.toml", "JuliaProject.toml")):
