@@ -13,6 +13,7 @@ import xarray as xr
 from hamjl.checks import choice, count, keys, mapping, number
 from hamjl.engines import SOLVERS
 from hamjl.errors import ProblemError, shown
+from hamjl.plain import Plain
 
 
 class Method:
@@ -70,7 +71,7 @@ class Adaptive(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Collocation(Method):
+class Collocation(Plain, Method):
     """The best local minimum of G over controls (`BoundaryValue`) that is found from many starts.
 
     Newton's method on Gauss collocation of order 4, with gradients by the costate equation. Up to about 100 states and
@@ -82,7 +83,8 @@ class Collocation(Method):
     Parameters
     ----------
     tolerance : float
-        Of the certificate: the largest residual of Hamilton's equations (12), relative to 1 + |right-hand side|.
+        Of the certificate: over the intervals of the mesh, the largest root mean square in time of the residual of
+        Hamilton's equations (12) relative to 1 + |right-hand side|, of the component where that is largest.
     nodes, max_nodes : int
         Intervals of the first mesh, evenly spaced, and of the last. By default the first follows the horizon, the
         velocities and the signals.
@@ -101,13 +103,9 @@ class Collocation(Method):
     nodes: int | None = None
     max_nodes: int = 20_000
     max_iterations: int = 1000
-<<<<<<< HEAD
-    start: xr.Dataset | xr.DataArray | None = None
-=======
     starts: int | None = None
     effort: float = 1.0
-    start: xr.DataArray | None = None
->>>>>>> main
+    start: xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "effort"):
@@ -122,8 +120,7 @@ class Collocation(Method):
         if self.start is not None:
             object.__setattr__(self, "start", control(self.start, "start"))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `method`, with `start` as a leaf."""
+    def _tree(self) -> dict[str, Any]:
         names = [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
         return {"name": "Collocation", **{name: getattr(self, name) for name in names}}
 

@@ -344,6 +344,9 @@ def test_equality_and_hash_are_of_what_is_stated():
     arcs = [(source, target) for target in ("x0", "x1", "x2") for source in ("x0", "x1", "x2")]
     assert hj.Network.from_arcs(arcs, neurons=["x0", "x1", "x2"]) == recipe.problem.network
     assert recipe != replace(recipe, times=11)
+    control = xr.DataArray(np.ones((2, 9)), {"time": [0.0, 2.0]}, ("time", "arc"))
+    assert hj.Collocation(start=control) == hj.Collocation(start=control.copy())
+    assert len({hj.Collocation(start=control), hj.Collocation(start=2 * control), hj.Collocation()}) == 3
     assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 

@@ -43,7 +43,7 @@ class Minimum:
     path: Path  # of the driver itself: what is not a minimum does not follow (12) between the nodes
     cost: float
     gradient: float  # Euclidean norm by the unknown of the transcription
-    certificate: float  # the largest residual of (12), see `Hermite.residual`
+    certificate: float  # of all intervals the largest residual of (12), a root mean square: see `Hermite.residual`
     curvature: float  # the smallest found, in units of that of kinetic term and regulariser
     iterations: int
     ends: dict[str, float]  # cost at which each start ended or was dropped
