@@ -243,6 +243,8 @@ class Session:
             session._begin(recipe, record["start"], record)
             if not session._start <= session._time <= session._run.reached:
                 raise ValueError("its times are in another order")
+            if isinstance(recipe.method, Euler) and session._time != session._run.reached:
+                raise ValueError("its time is not that of its steps")
         except HamjlError:
             raise
         except Exception as error:  # whatever a table of another shape leads to

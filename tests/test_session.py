@@ -389,6 +389,17 @@ FORGED = {
 }
 
 
+def test_a_forged_checkpoint_of_euler_is_refused(tmp_path):
+    """Steps ahead of the time: a sample before them would be waited for without end."""
+    session = hj.Session(random_problem(3), method=hj.Euler(0.01))
+    session.advance(0.5)
+    for steps in (51, 49, 10**6):
+        path = forged(tmp_path, session.checkpoint(), ["state", "steps"], steps)
+        with pytest.raises(hj.ProblemError, match=r"in another order|not that of its steps"):
+            hj.Session.restore(path)
+    assert hj.Session.restore(session.checkpoint()).state.time == session.time
+
+
 @pytest.mark.parametrize("kind", FORGED)
 def test_a_forged_checkpoint_is_refused(kind, tmp_path):
     """Point 7: with a checksum that is right; `fuzz.py` forges more of them."""
