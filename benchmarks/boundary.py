@@ -1,4 +1,4 @@
-"""Theorem 1 beside direct transcription with IPOPT: the same Gauss collocation, the same mesh, the same start.
+"""Theorem 1 beside direct transcription with IPOPT: the same Gauss collocation, the same mesh, from rest.
 
 python benchmarks/boundary.py [--neurons 5] [--accuracies 10 100 1000] [--seeds 0 1 2] [--nodes 100] [--engine python]
 
@@ -91,9 +91,11 @@ def main() -> None:
     )
     for q in given.accuracies:
         for seed in given.seeds:
-            fixed = hj.Collocation(nodes=given.nodes, max_nodes=given.nodes)
+            fixed = hj.Collocation(nodes=given.nodes, max_nodes=given.nodes, starts=1)
             one, spent, _ = ours(given.neurons, q, seed, fixed, given.engine)
-            fine, longer, statistics = ours(given.neurons, q, seed, hj.Collocation(nodes=given.nodes), given.engine)
+            fine, longer, statistics = ours(
+                given.neurons, q, seed, hj.Collocation(nodes=given.nodes, starts=1), given.engine
+            )
             peer = "          -        -"
             if not given.no_ipopt:
                 best, seconds, status = ipopt(given.neurons, q, seed, given.nodes)

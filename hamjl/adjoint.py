@@ -133,7 +133,7 @@ def _forward(
         part, unknown = _segment(field, mesh, given, first, last, state)
         if not np.isfinite(part.cost(unknown)):
             found = getattr(part.at(unknown), "costs", np.zeros(1))[1:]  # none where x was not found
-            costs.append(costs[-1][-1] + found[: int(np.argmin(np.isfinite(found)))])
+            costs.append(costs[-1][-1] + found[np.logical_and.accumulate(np.isfinite(found))])
             break
         segments.append((first, last, state))
         costs.append(costs[-1][-1] + part.at(unknown).costs[1:])

@@ -14,7 +14,7 @@ import click
 from hamjl import errors
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4")
-BACKPROP = "backprop-limit"
+BACKPROP, REGRET = "backprop-limit", "regret"
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
 
 
@@ -44,12 +44,15 @@ _engine = click.option("--engine", default=None, help="auto, python or julia.")
 
 
 @main.command()
-@click.argument("figure", type=click.Choice([*FIGURES, BACKPROP, "all"]))
+@click.argument("figure", type=click.Choice([*FIGURES, BACKPROP, REGRET, "all"]))
 @click.option("-o", "--output", default="figures", show_default=True, help="Folder for NetCDF, PNG and text files.")
 @_engine
 def reproduce(figure: str, output: str, engine: str | None) -> None:
-    """Reproduce the figures of Betti and Gori's paper, and its limit of backpropagation as a sweep over velocities."""
-    from hamjl import convergence, experiments
+    """Reproduce the figures of Betti and Gori's paper, and its limit of backpropagation as a sweep over velocities.
+
+    By name only, since it takes minutes: regret, how far Algorithm 1 is from Theorem 1 over the paper's whole run.
+    """
+    from hamjl import convergence, experiments, regret
 
     if Path(output).exists() and not Path(output).is_dir():
         raise errors.ProblemError(f"the output must be a folder, got the file {errors.shown(output)}: name a folder.")
@@ -58,6 +61,8 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
         try:
             if name == BACKPROP:
                 written = convergence.reproduce(output, chosen)
+            elif name == REGRET:
+                written = regret.reproduce(output, chosen)
             else:
                 written = experiments.reproduce(name, output, chosen)
         except OSError as error:

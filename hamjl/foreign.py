@@ -20,6 +20,7 @@ from typing import BinaryIO
 import netCDF4
 import xarray as xr
 
+from hamjl import trial
 from hamjl.checks import to_path
 from hamjl.errors import ProblemError, shown
 
@@ -27,31 +28,6 @@ NETCDF = threading.Lock()  # the NetCDF library is no place for two threads at o
 LARGEST = 2**30  # bytes of all variables, whatever the size of the file
 RATIO = 100  # bytes of variables for each byte of a larger file: more is hardly data
 WORK, PACE = 4.0, 50e6  # seconds of processor time, and bytes in each second more, in which a file must have been read
-TRIAL = """\
-import math, sys, netCDF4
-def limit(seconds):
-    try:
-        import resource
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    except (ImportError, ValueError):  # Windows; a lower limit holds
-        pass
-def groups(group):
-    yield group
-    for inner in group.groups.values():
-        yield from groups(inner)
-limit(int(sys.argv[2]))
-found = list(groups(netCDF4.Dataset(sys.argv[1], "r")))
-variables = [variable for group in found for variable in group.variables.values()]
-size = sum(math.prod(map(int, one.shape)) * getattr(one.dtype, "itemsize", 8) for one in variables)
-if size > int(sys.argv[3]):
-    sys.exit(3)
-for variable in variables:
-    variable.set_auto_maskandscale(False)
-    variable[...]
-for one in (*found, *variables):
-    one.__dict__
-"""
-TOO_LARGE = 3  # how it ends then
 
 
 def reason(error: Exception) -> str:
@@ -149,13 +125,13 @@ def _try_out(path: Path) -> None:
     size = path.stat().st_size
     given = [str(path.absolute()), str(math.ceil(WORK + size / PACE)), str(max(LARGEST, RATIO * size))]
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", TRIAL, *given],  # -P: nothing of the working folder is imported
+        [sys.executable, "-P", trial.__file__, *given],  # -P: nothing of the working folder is imported
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
     ).returncode
-    if ended == TOO_LARGE:
+    if ended == trial.TOO_LARGE:
         raise OSError(errno.EFBIG, f"its variables would take more than {max(LARGEST, RATIO * size):.2g} bytes")
     if ended != 0:
         raise OSError(errno.EIO, "the NetCDF library cannot read all of it")

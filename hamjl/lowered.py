@@ -95,6 +95,8 @@ class MethodCode:
     max_steps: int = 0
     nodes: int = 0
     max_nodes: int = 0
+    starts: int = 0
+    effort: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,9 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
             "Collocation",
             rtol=method.tolerance,
             max_steps=method.max_iterations,
-            nodes=method.nodes,
+            nodes=method.nodes or 0,
+            starts=method.starts or 0,
+            effort=method.effort,
             max_nodes=method.max_nodes,
         )
         if isinstance(method.start, xr.DataArray):

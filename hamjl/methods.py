@@ -71,35 +71,47 @@ class Adaptive(Method):
 
 @dataclass(frozen=True, eq=False)
 class Collocation(Method):
-    """Newton's method for the minimum of G over controls (`BoundaryValue`), on Gauss collocation of order 4.
+    """The best local minimum of G over controls (`BoundaryValue`) that is found from many starts.
 
-    The gradient comes from the costate equation, steps from conjugate gradients within a trust region; the weight of
-    the loss grows from problem to problem, and the mesh is refined where the certificate asks for it. The minimum is a
-    local one. About 30 numbers are kept for each arc and node.
+    Newton's method on Gauss collocation of order 4, with gradients by the costate equation. Up to about 100 states and
+    arcs its steps are exact, by one Riccati sweep over time; beyond, they come from conjugate gradients within a trust
+    region. Starts are no control, a growing weight of the loss, neurons kept alive on cycles, the weights of causal
+    laws, and random ones; the worse half is dropped again and again, and the mesh of the best is refined where the
+    certificate asks for it. About 200 numbers are kept for each arc and node.
 
     Parameters
     ----------
     tolerance : float
         Of the certificate: the largest residual of Hamilton's equations (12), relative to 1 + |right-hand side|.
     nodes, max_nodes : int
-        Intervals of the first mesh, evenly spaced, and of the last.
+        Intervals of the first mesh, evenly spaced, and of the last. By default the first follows the horizon, the
+        velocities and the signals.
     max_iterations : int
         Newton steps in all.
+    starts : int, optional
+        How many are tried. By default 8, or the one given alone.
+    effort : float
+        By which the Newton steps of each start before a drop are multiplied.
     start : xarray.Dataset or DataArray, optional
-        Warm start: another trajectory of the problem, or its control v, (time, arc) or (time, control).
+        Warm start: another trajectory of the problem, or its control v, (time, arc) or (time, control). What is found
+        never costs more.
     """
 
     tolerance: float = 1e-4
-    nodes: int = 100
+    nodes: int | None = None
     max_nodes: int = 20_000
     max_iterations: int = 1000
+    starts: int | None = None
+    effort: float = 1.0
     start: xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tolerance", number(self.tolerance, "tolerance", positive=True))
-        for name in ("nodes", "max_nodes", "max_iterations"):
-            object.__setattr__(self, name, count(getattr(self, name), name, least=1))
-        if self.max_nodes < self.nodes:
+        for name in ("tolerance", "effort"):
+            object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
+        for name in ("nodes", "max_nodes", "max_iterations", "starts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, count(getattr(self, name), name, least=1))
+        if self.max_nodes < (self.nodes or 1):
             raise ProblemError(
                 f"max_nodes must be nodes or more, got {self.max_nodes} and {self.nodes}: raise it, or lower nodes."
             )

@@ -197,7 +197,7 @@ def test_ctrl_c_returns_the_best_so_far(monkeypatch):
     looks = iter(range(10**6))
 
     def look() -> None:
-        if next(looks) == 12:
+        if next(looks) == 60:
             raise KeyboardInterrupt
 
     problem = tracker(q=100.0)

@@ -107,6 +107,17 @@ def test_neurons_fast_as_they_may_be_come_to_rest_in_a_replay():
     assert float(late.hamjl.cost()[-1]) == pytest.approx(6.0 / 2 * 0.1**2 * 3, rel=1e-6)
 
 
+def test_the_cost_is_a_number_as_far_as_the_replay_is():
+    """With σ = exp the neuron runs away under the weight that the flip gives it; its cost is told up to there."""
+    network = hj.Network.fully_connected(1, self_loops=True, activation="exp(a)")
+    options = {"target": 0.0, "span": (0, 4), "initial": {"x": 1.0, "w": 1.0}}
+    run = hj.solve(hj.Problem(network, hj.Objective(), **options), hj.SignFlip(every_step=True), hj.Euler(0.01))
+    cost = run.hamjl.cost()
+    assert run.attrs["status"] == "success"
+    assert 0 < int(cost.notnull().sum()) < len(cost)
+    assert bool((cost.dropna("time").diff("time") >= 0).all())
+
+
 LAWS = {
     "flip": (hj.SignFlip(every_step=True), hj.Euler(0.01)),
     "periodic": (hj.SignFlip(frequency=1.0), hj.Adaptive("DOP853")),

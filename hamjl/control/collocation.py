@@ -38,6 +38,12 @@ class Mesh:
         keep = apart & ((nodes < span[1] - near) | (nodes == span[1]))
         return cls(nodes[keep])
 
+    def refined(self, parts: int | NDArray[np.integer]) -> Mesh:
+        """Each interval cut into so many."""
+        every = np.broadcast_to(parts, len(self.h))
+        part = np.concatenate([np.arange(k) for k in every]) / np.repeat(every, every)
+        return Mesh(np.append(np.repeat(self.nodes[:-1], every) + part * np.repeat(self.h, every), self.nodes[-1]))
+
     def __len__(self) -> int:
         return len(self.h)
 
@@ -67,9 +73,9 @@ class LinearFlow:
         coupling = -mesh.h[:, None, None] * MATRIX  # (K, i, j)
         system = np.einsum("kij,kjab->kiajb", coupling, jacobian).reshape(steps, 2 * n, 2 * n)
         system[:, np.arange(2 * n), np.arange(2 * n)] += 1.0
-        self._inverse = np.linalg.inv(system)
-        self._from_node = self._inverse[:, :, :n] + self._inverse[:, :, n:]  # stages by the node before, (K, 2n, n)
-        self._across = np.eye(n) + ROOT3 * (self._from_node[:, n:] - self._from_node[:, :n])  # node to node, (K, n, n)
+        self.inverse = np.linalg.inv(system)
+        self.from_node = self.inverse[:, :, :n] + self.inverse[:, :, n:]  # stages by the node before, (K, 2n, n)
+        self.across = np.eye(n) + ROOT3 * (self.from_node[:, n:] - self.from_node[:, :n])  # node to node, (K, n, n)
 
     @cached_property
     def _band(self) -> Array:
@@ -77,7 +83,7 @@ class LinearFlow:
         n, steps = self.n, len(self.mesh)
         band = np.zeros((2 * n, steps * n), order="F")
         band[0] = 1.0
-        inner = -self._across[1:]
+        inner = -self.across[1:]
         for a in range(n):
             for b in range(n):
                 band[n + a - b, b : (steps - 1) * n : n] = inner[:, a, b]
@@ -95,13 +101,13 @@ class LinearFlow:
     def stages(self, residual: Array, start: Array | None = None) -> tuple[Array, Array]:
         """Stages X (K, 2, n, m) and nodes x (K + 1, n, m) of X_i = x_k + h Σ a_ij J_j X_j + residual_i from `start`."""
         steps, n = len(self.mesh), self.n
-        own = self._inverse @ residual.reshape(steps, 2 * n, -1)
+        own = self.inverse @ residual.reshape(steps, 2 * n, -1)
         jump = ROOT3 * (own[:, n:] - own[:, :n])
         if start is None:
             start = np.zeros(own.shape[2:])[None] + np.zeros((n, 1))
-        jump[0] += self._across[0] @ start
+        jump[0] += self.across[0] @ start
         nodes = np.concatenate((start[None], self._chain(jump, transposed=False)))
-        return (own + self._from_node @ nodes[:-1]).reshape(residual.shape), nodes
+        return (own + self.from_node @ nodes[:-1]).reshape(residual.shape), nodes
 
     def forward(self, r: Array) -> Array:
         """δX (K, 2, n, m) at the stages from δx(0) = 0, for r (K, 2, n, m)."""
@@ -114,15 +120,15 @@ class LinearFlow:
         """
         steps, n = len(self.mesh), self.n
         flat = s.reshape(steps, 2 * n, -1)
-        load = np.swapaxes(self._from_node, 1, 2) @ flat  # (K, n, m), by node k
+        load = np.swapaxes(self.from_node, 1, 2) @ flat  # (K, n, m), by node k
         # λ_k = T_kᵀ λ_{k+1} + load_k for k = K - 1 … 0; unknowns λ_1 … λ_K with λ_K = end
         right = np.concatenate((load[1:], np.zeros_like(load[:1]) if end is None else end[None]))
         later = self._chain(right, transposed=True)
-        first = np.swapaxes(self._across[:1], 1, 2) @ later[:1] + load[:1]
+        first = np.swapaxes(self.across[:1], 1, 2) @ later[:1] + load[:1]
         own = flat.copy()
         own[:, :n] -= ROOT3 * later
         own[:, n:] += ROOT3 * later
-        solved = (np.swapaxes(self._inverse, 1, 2) @ own).reshape(s.shape)
+        solved = (np.swapaxes(self.inverse, 1, 2) @ own).reshape(s.shape)
         return self._blend(solved, MATRIX.T), np.concatenate((first, later))
 
     def _blend(self, r: Array, matrix: Array) -> Array:

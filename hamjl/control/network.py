@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamjl.codegen import compile_program
-from hamjl.control.collocation import LinearFlow, Mesh
+from hamjl.control.collocation import MATRIX, NODES, ROOT3, LinearFlow, Mesh
+from hamjl.control.starts import Path
 from hamjl.dynamics.network import NetworkDynamics
 from hamjl.lowered import LawCode, NetworkField
 
@@ -95,6 +96,38 @@ class NetworkPoint:
             by_w += f.regularizer_scale * self.model.regularizer(self.w)[1] * dw
         return by_x, by_w
 
+    def second_variation(self, p: Array) -> tuple[Array, Array, Array]:
+        """Second derivatives of cℓ + p·f by (x, w): rowsᵀ middle rows, (…, 3 neuron, x + w), plus a diagonal in w.
+
+        The rows are δx, δa, and Σ_k g_k δw_kj: what meets δx_j where arcs leave it.
+        """
+        f, n, inside = self.field, self.field.neurons, self.model.inner
+        rows = np.zeros((*self.x.shape[:-1], 3 * n, n + len(f.source)))
+        middle = np.zeros((*self.x.shape[:-1], 3 * n, 3 * n))
+        each = np.arange(n)
+        rows[..., each, each] = 1.0
+        rows[..., n : 2 * n, :n], rows[..., n : 2 * n, n:] = self.activation_jacobian()
+        rows[..., 2 * n + f.source[inside] - f.inputs, n + inside] = (self.gain * p)[..., f.target[inside]]
+        middle[..., each, 2 * n + each] = middle[..., 2 * n + each, each] = 1.0
+        middle[..., n + each, n + each] = self.bend * p
+        for k, column in enumerate(np.eye(len(f.outputs))):
+            curvature = self.model.dynamics.loss_curvature(self.x, self.drive, column)
+            middle[..., f.outputs, f.outputs[k]] += f.loss_scale * curvature
+        bend = f.regularizer_scale * self.model.regularizer(self.w)[1] * np.ones_like(self.w)
+        return rows, middle, bend
+
+    def driver_jacobian(self) -> Array:
+        """∂f/∂w (…, neuron, arc)."""
+        return self.gain[..., None] * self.activation_jacobian()[1]
+
+    def activation_jacobian(self) -> tuple[Array, Array]:
+        """∂a/∂x (…, neuron, neuron) and ∂a/∂w (…, neuron, arc)."""
+        f, inner, n = self.field, self.model.inner, self.field.neurons
+        by_x, by_w = np.zeros((*self.x.shape, n)), np.zeros((*self.x.shape, len(f.source)))
+        by_x[..., f.target[inner], f.source[inner] - f.inputs] = self.w[..., inner]
+        by_w[..., f.target, np.arange(len(f.source))] = self.v[..., f.source]
+        return by_x, by_w
+
     def _outer(self, g: Array, v: Array) -> Array:
         result = np.empty_like(self.w)
         self.arcs.outer(g, v, result)
@@ -116,6 +149,22 @@ class WeightControl:
         self._scale = np.sqrt(self.kinetic)
         self.theta = _riccati(field, mesh)[..., None]
         self._flow = LinearFlow(mesh, -self.theta[..., None])
+        self.memory = len(w0)  # numbers that go from interval to interval: w
+
+    basis = None  # of the unknown: the arcs
+
+    def map(self, part: slice) -> tuple[Array, Array, Array]:
+        """Stages of w and of √(m c φ b h) v, and w at the next node, by (w, unknown_1, unknown_2), for each arc alike.
+
+        Shapes (k, 2, 3), (k, 2, 3) and (k, 3).
+        """
+        flow, scale = self._flow, self._scale[part, :, 0]
+        own = flow.inverse[part] @ (self.mesh.h[part, None, None] * MATRIX) / scale[:, None]
+        stages = np.concatenate((flow.from_node[part], own), axis=2)
+        effort = -(scale * self.theta[part, :, 0])[..., None] * stages
+        effort[:, :, 1:] += np.eye(2)
+        across = np.concatenate((flow.across[part, 0], ROOT3 * (own[:, 1] - own[:, 0])), axis=1)
+        return stages, effort, across
 
     def driver(self, unknown: Array) -> Array:
         """w (K, 2, arc)."""
@@ -142,6 +191,46 @@ class WeightControl:
     def unknown(self, v: Array) -> Array:
         """The unknown whose control v (K, 2, arc) is given."""
         return (self._scale * (v + self.theta * self.mesh.integrate_to_stages(v))).ravel()
+
+    def along(self, path: Path) -> Array:
+        """The unknown whose w goes through a path at the nodes, and near it in their middle: errors do not add up."""
+        mesh, middle = self.mesh, (self.mesh.nodes[:-1] + self.mesh.nodes[1:]) / 2
+        w, half, h = path(mesh.nodes), path(middle), mesh.h[:, None]
+        w[0] = self.w0
+        bend = 4.0 * (w[1:] + w[:-1] - 2.0 * half) / h**2
+        v = (w[1:] - w[:-1])[:, None] / h[:, None] + (mesh.stages - middle[:, None])[..., None] * bend[:, None]
+        return self.unknown(v)
+
+    def path(self, unknown: Array) -> Path:
+        """w of time, a quadratic on each interval."""
+        v = self.control(unknown)
+        w, slope = self.w0 + self.mesh.integrate(v), (v[:, 1] - v[:, 0]) / (NODES[1] - NODES[0])
+
+        def path(t: Array) -> Array:
+            k = np.clip(np.searchsorted(self.mesh.nodes, t, side="right") - 1, 0, len(self.mesh) - 1)
+            h = self.mesh.h[k, None]
+            s = (t - self.mesh.nodes[k])[:, None] / h
+            return w[k] + h * s * (v[k, 0] + slope[k] * (s / 2 - NODES[0]))
+
+        return path
+
+    def path_of(self, times: Array, v: Array) -> Path:
+        """w of a control, which is linear between times and constant outside."""
+        start = self.mesh.nodes[0]
+
+        def integral(t: Array) -> Array:
+            """From the first of the times."""
+            steps = np.diff(times)[:, None] * (v[1:] + v[:-1]) / 2
+            sums = np.concatenate((np.zeros_like(v[:1]), np.cumsum(steps, axis=0)))
+            if len(times) == 1:
+                return (t - times[0])[:, None] * v[0]
+            k = np.clip(np.searchsorted(times, t, side="right") - 1, 0, len(times) - 2)
+            inside = np.clip(t, times[0], times[-1])
+            s, slope = (inside - times[k])[:, None], (v[k + 1] - v[k]) / np.diff(times)[k, None]
+            beyond = (t - inside)[:, None] * np.where((t < times[0])[:, None], v[0], v[-1])
+            return sums[k] + s * (v[k] + s * slope / 2) + beyond
+
+        return lambda t: self.w0 + integral(t) - integral(np.array([start]))
 
     def _split(self, unknown: Array) -> tuple[Array, Array]:
         u = unknown.reshape(self.shape) / self._scale

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamjl.codegen import compile_program
-from hamjl.control.collocation import Mesh
+from hamjl.control.collocation import NODES, Mesh
+from hamjl.control.starts import Path
 from hamjl.dynamics.symbolic import SymbolicDynamics
 from hamjl.lowered import LawCode, SymbolicField
 
@@ -95,28 +96,49 @@ class SymbolicPoint:
 
     def second(self, p: Array, dx: Array, dv: Array) -> tuple[Array, Array]:
         """Changes of the derivatives of cost + p·f by x and by v with (δx, δv), p held."""
+        xx, xv, vv = self.hessian(p)
+        return _times(xx, dx) + _times(xv, dv), _times(np.swapaxes(xv, -1, -2), dx) + _times(vv, dv)
+
+    def hessian(self, p: Array) -> tuple[Array, Array, Array]:
+        """Second derivatives of cost + p·f by (x, x), (x, v) and (v, v)."""
         arguments = self._model.arguments(self._x, p, self._v, self._drive)
         xx, xv, vv = (self._model.evaluate(name, arguments) for name in ("h_xx", "h_xv", "h_vv"))
-        return _times(xx, dx) + _times(xv, dv), _times(np.swapaxes(xv, -1, -2), dx) + _times(vv, dv)
+        return xx, xv, vv
+
+    def second_variation(self, p: Array) -> tuple[Array, Array, Array]:
+        """The same as rowsᵀ middle rows, and a diagonal in v, which is none."""
+        xx, xv, vv = self.hessian(p)
+        whole = np.block([[xx, xv], [np.swapaxes(xv, -1, -2), vv]])
+        return np.eye(whole.shape[-1]) + np.zeros_like(whole), whole, np.zeros_like(self._v)
+
+    def driver_jacobian(self) -> Array:
+        """∂f/∂v (…, state, control)."""
+        return self._model.evaluate("f_v", self._plain)
 
 
 class DirectControl:
     """From the unknown of a transcription to the controls at the stages: v = R^{-1/2} u/√(φ b h), R = ∂²cost/∂v²."""
 
     def __init__(self, field: SymbolicField, mesh: Mesh, measure: Array) -> None:
-        self.shape = (*mesh.stages.shape, field.controls)
+        self.mesh, self.shape = mesh, (*mesh.stages.shape, field.controls)
         self._scale = np.sqrt(measure)[..., None]
         model, m = SymbolicModel(field), field.controls
         zero = np.zeros((1, field.states))
         point = model.arguments(zero, zero, np.zeros((1, m)), np.zeros((1, len(field.signals) + 2)))
         self._root = np.linalg.cholesky(model.evaluate("h_vv", point)[0])  # R = L Lᵀ, u = Lᵀ v
-        self._inverse = np.linalg.inv(self._root)
+        self.basis = np.linalg.inv(self._root).T
 
     def driver(self, unknown: Array) -> Array:
         """v (K, 2, control)."""
-        return (unknown.reshape(self.shape) / self._scale) @ self._inverse
+        return (unknown.reshape(self.shape) / self._scale) @ self.basis.T
 
     control = tangent = driver
+    memory = 0  # numbers that go from interval to interval
+
+    def map(self, part: slice) -> tuple[Array, Array, Array]:
+        """Stages of v, of the effort apart from the running cost, and of what is kept, by (unknown_1, unknown_2)."""
+        stages = np.eye(2) / self._scale[part]
+        return stages, np.zeros_like(stages), np.zeros_like(stages[:, 0])
 
     def effort(self, unknown: Array) -> float:
         """None: the running cost has it all."""
@@ -124,11 +146,31 @@ class DirectControl:
 
     def transpose(self, by_driver: Array, direction: Array) -> Array:
         """The transpose of `tangent`."""
-        return (by_driver @ self._inverse.T / self._scale).ravel()
+        return (by_driver @ self.basis / self._scale).ravel()
 
     def unknown(self, v: Array) -> Array:
         """The unknown of given controls."""
         return (self._scale * (v @ self._root)).ravel()
+
+    def along(self, path: Path) -> Array:
+        """The unknown whose controls are those of a path at the stages."""
+        return self.unknown(path(self.mesh.stages.ravel()).reshape(self.shape))
+
+    def path(self, unknown: Array) -> Path:
+        """The controls of time, linear on each interval."""
+        v = self.driver(unknown)
+        slope = (v[:, 1] - v[:, 0]) / (NODES[1] - NODES[0])
+
+        def path(t: Array) -> Array:
+            k = np.clip(np.searchsorted(self.mesh.nodes, t, side="right") - 1, 0, len(self.mesh) - 1)
+            s = (t - self.mesh.nodes[k]) / self.mesh.h[k]
+            return v[k, 0] + (s - NODES[0])[:, None] * slope[k]
+
+        return path
+
+    def path_of(self, times: Array, v: Array) -> Path:
+        """The controls, linear between times and constant outside."""
+        return lambda t: np.stack([np.interp(t, times, column) for column in v.T], axis=-1)
 
 
 def _times(matrix: Array, vector: Array) -> Array:

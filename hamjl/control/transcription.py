@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
 from hamjl.control.network import NetworkModel, WeightControl
+from hamjl.control.sweep import Sweep
 from hamjl.control.symbolic import DirectControl, SymbolicModel
 from hamjl.errors import ProblemError
 from hamjl.lowered import BOUND, NetworkField, SymbolicField
@@ -17,7 +19,13 @@ from hamjl.lowered import BOUND, NetworkField, SymbolicField
 Array = NDArray[np.floating]
 
 NEWTON_STEPS, NEWTON_TOLERANCE = 30, 1e-12
+SWEEP = 120  # states and arcs up to which Newton's step is found by a Riccati sweep: it takes their third power
 BLOCK = 16  # steps of a first guess found at once
+
+
+def exact(field: NetworkField | SymbolicField) -> bool:
+    """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
+    return isinstance(field, SymbolicField) or field.neurons + len(field.source) <= SWEEP
 
 
 class Transcription:
@@ -52,7 +60,7 @@ class Transcription:
         self.drive = self.model.dynamics.drive(mesh.stages)
         self.guess: Array | None = None  # of x at the stages
         self.end: Array | None = None  # φ (p_x, p_w) at the last node; zero by default
-        self._visited: list[_Point] = []
+        self._visited: list[Point] = []
 
     def phi(self, t: Array) -> Array:
         """φ(t)."""
@@ -73,17 +81,29 @@ class Transcription:
         product: Array = self.control.transpose(change, direction)
         return product
 
+    @property
+    def exact(self) -> bool:
+        """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
+        return exact(self.field)
+
+    def factored(self, unknown: Array, shift: float) -> Callable[[Array], Array] | None:
+        """The inverse of the Hessian plus `shift` times the identity, or None where that is not positive definite."""
+        try:
+            return Sweep(self.at(unknown), shift).solve
+        except np.linalg.LinAlgError:
+            return None
+
     def nodes(self, unknown: Array) -> Array:
         """States and costates divided by φ at the nodes, (K + 1, state) in the field's layout."""
         return self.at(unknown).nodes()
 
-    def at(self, unknown: Array) -> _Point:
+    def at(self, unknown: Array) -> Point:
         """States, costates, cost and derivatives of a control; the last two are remembered.
 
         A search comes back to where it stood when a step is refused.
         """
         known = [point for point in self._visited if np.array_equal(point.unknown, unknown)]
-        point = known[0] if known else _Point(self, unknown)
+        point = known[0] if known else Point(self, unknown)
         self._visited = [point, *(other for other in self._visited if other is not point)][:2]
         if not known and np.isfinite(point.cost):
             self.guess = point.x
@@ -139,7 +159,7 @@ class Transcription:
         return None
 
 
-class _Point:
+class Point:
     """All that is known of one control."""
 
     def __init__(self, transcription: Transcription, unknown: Array) -> None:
@@ -193,6 +213,21 @@ class _Point:
         dp = self.flow.backward((measure * by_x)[..., None])[0][..., 0]
         result: Array = measure * by_driver + derivatives.driver_by_costate(dp)
         return result
+
+    def second_variation(self, part: slice) -> tuple[Array, Array, Array, Array]:
+        """Of the integrand of G plus p·f at the stages of some intervals, and ∂f/∂driver, in the basis of the control.
+
+        The form in (δx, δdriver) is rowsᵀ middle rows, (k, 2, r, x + driver) and (k, 2, r, r), plus a diagonal in the
+        driver, (k, 2, driver).
+        """
+        of, measure = self.of, self.of.measure[part, :, None]
+        at = of.model.at(self.x[part], self.driver[part], of.drive[part])
+        rows, middle, bend = at.second_variation(self.costates[0][part] / measure)
+        by_driver, basis, n = at.driver_jacobian(), of.control.basis, self.x.shape[-1]
+        if basis is not None:
+            by_driver = by_driver @ basis
+            rows = np.concatenate((rows[..., :n], rows[..., n:] @ basis), axis=-1)
+        return rows, measure[..., None] * middle, measure * bend, by_driver
 
     def end_state(self) -> Array:
         """x, and w of a network, at the last node."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
-from hamjl.lowered import STATUS, Lowered, Monitor, Result
+from hamjl.lowered import STATUS, Lowered, Monitor, NetworkField, Result
+
+STARTS = 8  # that are tried, if no number is given and no start
 
 Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial values
 
@@ -24,13 +27,16 @@ def run_boundary(
         lowered.span,
         tolerance=method.rtol,
         nodes=method.nodes,
+        starts=method.starts or (1 if lowered.guess is not None else STARTS),
+        effort=method.effort,
         max_nodes=method.max_nodes,
         max_iterations=method.max_steps,
         guess=lowered.guess,
         look=lambda: monitor(start),
         transcribe=transcribe,
     )
-    with np.errstate(all="ignore"):  # what is not finite is found by looking at the cost
+    one = 1 if search.exact else None  # thread: small blocks are slower on several
+    with np.errstate(all="ignore"), threadpool_limits(one):  # what is not finite is found by looking at the cost
         found = search.run()
     if found is None:
         nothing = np.empty((0, len(lowered.initial)))
@@ -43,7 +49,14 @@ def run_boundary(
         "gradient_norm": found.gradient,
         "certificate": found.certificate,
         "terminal_costate": float(np.abs(last).max()),
+        "curvature": found.curvature,
+        "starts": len(found.ends),
+        "ends": ", ".join(f"{name} {cost:.6g}" for name, cost in sorted(found.ends.items(), key=lambda end: end[1])),
         "iterations": found.iterations,
         "nodes": len(curve.nodes) - 1,
     }
-    return Result(curve.at(times), np.ones(len(times)), found.status, STATUS[found.status], end, statistics)
+    states = curve.at(times)
+    if found.status != "success" and isinstance(lowered.field, NetworkField):
+        n = lowered.field.neurons
+        states[:, n : n + len(lowered.field.source)] = found.path(times)
+    return Result(states, np.ones(len(times)), found.status, STATUS[found.status], end, statistics)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ def minimize(lowered: Lowered, monitor: Monitor) -> Result:
 
 class NativeTranscription(Transcription):
     """`Transcription` of a network whose cost, gradient and curvature are computed by HamJL; the loss alone is not."""
+
+    _sweep: ClassVar[tuple[tuple[int, int, int], Any] | None] = None  # the memory of the last one, by its size
 
     def __init__(self, field: NetworkField, mesh: Mesh, initial: Floats) -> None:
         super().__init__(field, mesh, initial)
@@ -65,6 +68,28 @@ class NativeTranscription(Transcription):
         _array(native.source)[..., outputs] = self.field.loss_scale * self.measure[..., None] * bend
         julia.curvature_b(native)
         return _array(native.result).ravel().copy()
+
+    def factored(self, unknown: Floats, shift: float) -> Callable[[Floats], Floats] | None:
+        """As in `Transcription`; good until the next one is asked for, since they share memory."""
+        self.gradient(unknown)
+        julia, native, outputs = bridge.module(), self._native, self.field.outputs
+        size = (len(self.x0), len(self.control.w0), len(self.mesh))
+        if NativeTranscription._sweep is None or NativeTranscription._sweep[0] != size:
+            NativeTranscription._sweep = (size, julia.Sweep(native))
+        sweep = NativeTranscription._sweep[1]
+        x = _array(native.x)
+        bend = [self.model.dynamics.loss_curvature(x, self.drive, column) for column in np.eye(len(outputs))]
+        weight = self.field.loss_scale * self.measure[..., None, None]
+        curvature = bridge.floats((weight * np.stack(bend, axis=-1)).reshape(-1))
+        if not julia.factor_b(sweep, native, bridge.integers(outputs + 1), curvature, shift):
+            return None
+
+        def inverse(right: Floats) -> Floats:
+            _array(native.direction)[...] = right.reshape(self.control.shape)
+            julia.solve_b(sweep, native)
+            return _array(native.result).ravel().copy()
+
+        return inverse
 
     def nodes(self, unknown: Floats) -> Floats:
         self.cost(unknown)

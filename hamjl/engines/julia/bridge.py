@@ -48,7 +48,7 @@ class JuliaRun:
         """Set the next goal."""
         rows = self._make_rows(times, save)
         with failures():
-            self._julia.aim_b(self._run, float(until), floats(times), _integers(save), *_addresses(rows))
+            self._julia.aim_b(self._run, float(until), floats(times), integers(save), *_addresses(rows))
         self._rows = rows
 
     def _make_rows(self, times: Floats, save: Integers) -> tuple[Floats, Floats]:
@@ -212,7 +212,7 @@ def _start(julia: Any, lowered: Lowered, memory: tuple[int, int]) -> Any:
     field = lowered.field
     system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
     numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
-    initial, times, save = floats(lowered.initial), floats(lowered.times), _integers(lowered.save)
+    initial, times, save = floats(lowered.initial), floats(lowered.times), integers(lowered.save)
     start, stop = map(float, lowered.span)
     return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save, *memory)
 
@@ -233,12 +233,12 @@ def network(julia: Any, field: NetworkField, signs: Any) -> Any:
     return julia.network(
         field.inputs,
         field.neurons,
-        _integers(field.source + 1),
-        _integers(field.target + 1),
-        _integers(field.outputs + 1),
+        integers(field.source + 1),
+        integers(field.target + 1),
+        integers(field.outputs + 1),
         floats(field.velocity),
         _tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
-        _integers(field.activation_of + 1),
+        integers(field.activation_of + 1),
         float(field.inertia),
         float(field.loss_scale),
         float(field.regularizer_scale),
@@ -277,7 +277,7 @@ def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
     """A `Piecewise`: its C-order (degree, piece, channel) arrays are Julia's (channel, piece, degree)."""
     flat = (table.poly, table.amplitude, table.omega, table.phase)
     arrays = [floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
-    return julia.Table(floats(table.start), *arrays, floats(table.stops), _integers(columns))
+    return julia.Table(floats(table.start), *arrays, floats(table.stops), integers(columns))
 
 
 @lru_cache(maxsize=256)
@@ -327,7 +327,7 @@ def floats(values: Any) -> Any:
     return _copied(module().floats, np.ascontiguousarray(values, dtype=np.float64))
 
 
-def _integers(values: Any) -> Any:
+def integers(values: Any) -> Any:
     return _copied(module().integers, np.ascontiguousarray(values, dtype=np.int64))
 
 

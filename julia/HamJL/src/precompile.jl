@@ -29,6 +29,9 @@ function workload()
             tangent!(functional)
             curvature!(functional)
             node_states(functional)
+            sweep = Sweep(functional)
+            factor!(sweep, functional, [1], [0.1, 0.1, 0.1, 0.1], 1.0)
+            solve!(sweep, functional)
         end
         # `auto` is another solver at loose and at tight tolerances
         choices = limit || !full || strength == 0 ? ("FBDF" => 1e-4,) : ((METHODS .=> 1e-4)..., "auto" => 1e-8)
