@@ -31,7 +31,8 @@ def test_public_names_exist_and_are_documented():
     ("platform", "folder"), [("linux", ".config/hamjl"), ("darwin", "Library/Application Support/hamjl")]
 )
 def test_the_configuration_is_where_the_platform_has_them(platform, folder):
-    code = f"import sys; sys.platform = {platform!r}; from hamjl.engines.julia import configuration as c"
-    code = f"{code}; import os; os.environ.pop('XDG_CONFIG_HOME', 0); os.environ.pop('HAMJL_CONFIG', 0)"
+    code = "import importlib, os, platformdirs, sys; from hamjl.engines.julia import configuration as c"
+    code = f"{code}; sys.platform = {platform!r}; importlib.reload(platformdirs)"
+    code = f"{code}; os.environ.pop('XDG_CONFIG_HOME', 0); os.environ.pop('HAMJL_CONFIG', 0)"
     told = fresh(f"{code}; os.environ['HOME'] = '/home/someone'; print(c.configuration_file())")
     assert told.strip() == f"/home/someone/{folder}/config.toml"
