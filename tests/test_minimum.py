@@ -116,15 +116,28 @@ def test_a_control_stays_the_same_on_a_finer_mesh(problem):
     )
 
 
-def test_giving_up_is_not_taken_for_the_optimum():
+def test_giving_up_is_not_taken_for_the_optimum(engine):
     """A hand-made control with one neuron kept alive leads to 95.06; resting and random starts to 421."""
-    run = hj.solve(tracker(100.0), hj.BoundaryValue(), times=3)
+    run = hj.solve(tracker(100.0), hj.BoundaryValue(), times=3, engine=engine)
     statistics = run.hamjl.statistics
     assert run.attrs["status"] == "success"
     assert statistics["cost"] <= 95.07
     assert statistics["curvature"] > 0
     assert statistics["starts"] > 5
     assert "alive 95." in statistics["ends"]
+
+
+@pytest.mark.julia
+def test_both_engines_take_the_same_steps(julia):
+    """The same algorithm: as many Newton steps from each start, to the same places."""
+    problem = tracker(10.0, neurons=3, omega=1.0)
+    one, other = (
+        hj.solve(problem, hj.BoundaryValue(), times=3, engine=engine).hamjl.statistics for engine in ("python", julia)
+    )
+    for name in ("iterations", "nodes", "starts"):
+        assert one[name] == other[name]
+    for name in ("cost", "curvature"):
+        assert one[name] == pytest.approx(other[name], rel=1e-6)
 
 
 @pytest.mark.parametrize("self_loops", [True, False])
