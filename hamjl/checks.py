@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -94,10 +95,12 @@ def affordable(size: float, what: str, remedy: str) -> None:
 def _memory() -> float:
     """Bytes that a process may have: the machine's, or fewer where its user has set a limit."""
     found = np.inf
-    with suppress(ImportError, AttributeError, OSError, ValueError):  # not on this system
-        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+    if sys.platform == "win32":
+        return found
+    from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
 
+    with suppress(OSError, ValueError):  # not on this system
+        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
         limit = getrlimit(RLIMIT_AS)[0]
         found = found if limit == RLIM_INFINITY else min(found, limit)
     return found

@@ -32,10 +32,10 @@ def main(path: str, seconds: int, size: int) -> int:
 
 
 def _limit(seconds: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
+    import resource
+
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     allowed = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
