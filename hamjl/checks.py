@@ -97,12 +97,12 @@ def _memory() -> float:
     found = np.inf
     if sys.platform == "win32":
         return found
-    from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+    import resource
 
     with suppress(OSError, ValueError):  # not on this system
         found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-        limit = getrlimit(RLIMIT_AS)[0]
-        found = found if limit == RLIM_INFINITY else min(found, limit)
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found = found if limit == resource.RLIM_INFINITY else min(found, limit)
     return found
 
 
