@@ -20,6 +20,7 @@ from hamjl.storage import save, write_whole
 
 ACCURACIES = (10.0, 100.0, 1000.0)
 EVERY, AHEAD = 10.0, 40.0  # time between two plans, and how far they look ahead
+STARTS = 4  # of a plan, that before, no control, and neurons kept alive
 SAMPLES = 12001
 LAWS = ("Theorem 1", "receding horizon", "sign flip", "doing nothing")
 WHAT = f"""\
@@ -41,7 +42,7 @@ def receding_horizon(
     Returns
     -------
     xarray.Dataset
-        What `hamjl.adjoint` finds for the control: the first plan has many starts, each later one the plan before.
+        What `hamjl.adjoint` finds for the control: each plan has several starts, the plan before among them.
     """
     (start, end), state = problem.span, problem.initial_state()
     grid = np.linspace(start, end, times)
@@ -60,7 +61,8 @@ def receding_horizon(
         )
         mine = grid[(grid >= now) & ((grid < then) | (then == end))]
         sampled = np.union1d(np.append(mine, [now, then, horizon]), np.linspace(now, horizon, 401))
-        run = solve(plan, BoundaryValue(), Collocation(start=before), times=sampled, engine=engine, progress=False)
+        method = Collocation(start=before, starts=STARTS if before is not None else None)
+        run = solve(plan, BoundaryValue(), method, times=sampled, engine=engine, progress=False)
         weights.append(run.w.sel(time=mine))
         last = run.sel(time=then, method="nearest")
         state = {"x": last.x.values, "w": last.w.values}

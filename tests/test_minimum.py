@@ -13,6 +13,7 @@ from hamjl.control.starts import disjoint_cycles
 from hamjl.control.sweep import Sweep
 from hamjl.control.transcription import Transcription
 from hamjl.lowering import lower_field
+from hamjl.regret import receding_horizon
 
 
 def tracker(end: float, *, neurons=5, omega=0.05, self_loops=True, q=100.0) -> hj.Problem:
@@ -207,3 +208,12 @@ def test_wrong_numbers_of_starts_are_refused():
         hj.Collocation(starts=0)
     with pytest.raises(hj.ProblemError, match="effort must be"):
         hj.Collocation(effort=0.0)
+
+
+def test_planning_anew_changes_nothing_where_the_whole_is_seen():
+    """Bellman's principle; and who sees less pays more."""
+    problem = tracker(4.0, neurons=2, omega=1.0, q=20.0)
+    best = hj.solve(problem, hj.BoundaryValue(), hj.Collocation(tolerance=1e-6), times=3).hamjl.statistics["cost"]
+    seen, blind = (float(receding_horizon(problem, 1.0, ahead, times=4001).attrs["cost"]) for ahead in (4.0, 1.0))
+    assert seen == pytest.approx(best, rel=1e-3)
+    assert blind > 1.01 * best
