@@ -62,9 +62,10 @@ def flag(value: Any, what: str) -> bool:
 def to_path(value: Any, what: str) -> Path:
     """Return a path of a file or folder, which need not exist."""
     if isinstance(value, str | Path):
-        with suppress(OSError, ValueError):  # a name too long, or with a NUL
+        with suppress(OSError, ValueError, RuntimeError):  # a name too long, or with a NUL; a ring of links
             path = Path(value)
             path.exists()
+            path.resolve()
             return path
     raise ProblemError(f"{what} must be a path, got {shown(value)}: name a file or folder.")
 

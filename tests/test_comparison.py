@@ -148,7 +148,9 @@ def test_the_search_starts_again_from_a_law_that_costs_less():
     with pytest.warns(hj.RunWarning, match="stopped at"):
         alone = hj.solve(problem, *HASTY)
     assert float(alone.hamjl.cost()[-1]) > 1.05 * best.attrs["cost"]
-    found = hj.compare(problem, {"hasty": HASTY, "best": best}, times=101)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hj.RunWarning)  # one Newton step may be enough for a certificate, or not
+        found = hj.compare(problem, {"hasty": HASTY, "best": best}, times=101)
     assert float(found.cost.sel(law="hasty")[-1]) == pytest.approx(best.attrs["cost"], rel=1e-3)
 
 
