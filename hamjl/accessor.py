@@ -260,10 +260,9 @@ class TrajectoryAccessor:
         Then x' = f is integrated from x(0) while w (v) is followed as it is between the samples, as `hamjl.adjoint`
         does, and G is the cost of that. NaN from where x or the samples are no numbers.
         """
-        recipe = self.recipe
         from hamjl.adjoint import replayed_cost
 
-        law = self._dynamics.law
+        recipe, law = self.recipe, self._dynamics.law
         if law.flip == "none" and not law.limit and not isinstance(recipe.method, Euler):
             values = self.action().values
         else:

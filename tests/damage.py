@@ -218,19 +218,7 @@ def damage_store(store: Path, outside: Path, rng: np.random.Generator) -> str:
     file = files[int(rng.integers(len(files)))]
     chunks = [path for path in files if path.parent.name == "c" or path.parent.parent.name == "c"]
     metadata = [path for path in files if path.name == "zarr.json"]
-    kind = [
-        "flip",
-        "flip a chunk",
-        "cut",
-        "scribble",
-        "remove",
-        "folder",
-        "link",
-        "pipe",
-        "forge",
-        "metadata",
-        "pickle",
-    ][int(rng.integers(11))]
+    kind = KINDS[int(rng.integers(len(KINDS)))]
     if kind == "nothing":
         pass
     elif kind == "flip":

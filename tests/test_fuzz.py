@@ -11,7 +11,7 @@ def test_what_is_malformed_is_taken_or_refused_by_hamjl(name):
     counts, faults = fuzz.campaign(name, 60)
     assert not faults, "\n".join(faults)
     assert counts["taken"] + counts["refused"] == 60
-    assert min(counts["taken"], counts["refused"]) >= 3  # neither door is shut
+    assert min(counts["taken"], counts["refused"]) >= 10  # neither door is shut
 
 
 @posix
