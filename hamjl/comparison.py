@@ -16,7 +16,7 @@ from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import Floats
 from hamjl.lowering import lower_law, samples
-from hamjl.methods import Adaptive, Euler, Method, MethodLike, control
+from hamjl.methods import Adaptive, Euler, Method, MethodLike
 from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
@@ -112,7 +112,7 @@ def compare(
     cheapest = min(order, key=lambda name: ends[name])
     if optimum in todo and ends[cheapest] < ends[optimum] - _slack(runs[optimum], ends):
         method = runs[optimum].hamjl.recipe.method
-        again = solve(BoundaryValue(), replace(method, start=control(_control_of(runs[cheapest]), "start")))
+        again = solve(BoundaryValue(), replace(method, start=runs[cheapest]))
         if float(again.hamjl.cost()[-1]) < ends[optimum]:
             runs[optimum], costs[optimum] = again, again.hamjl.cost()
             ends[optimum] = _end(costs[optimum], problem)
@@ -145,10 +145,6 @@ def _slack(run: xr.Dataset, ends: Mapping[str, float]) -> float:
     certificate = json.loads(run.attrs.get("statistics", "{}")).get("certificate", 0.0)
     finite = [abs(value) for value in ends.values() if np.isfinite(value)]
     return max(1e-4, float(certificate)) * min(finite, default=0.0)
-
-
-def _control_of(run: xr.Dataset) -> xr.Dataset:
-    return run[["v"] if "v" in run else ["w"]]
 
 
 def _pace(run: tuple[Law, Method]) -> tuple[float, bool]:

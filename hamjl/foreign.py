@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import netCDF4
 import xarray as xr
 
 from hamjl import trial
@@ -108,6 +107,8 @@ def open_netcdf(path: Path, *, own: bool = False) -> Iterator[xr.Dataset]:
 
     OSError or ValueError for what is none, or is not what it seems; the library's own errors where it is damaged.
     """
+    import netCDF4  # here, so that `import hamjl` loads no library of files
+
     with NETCDF:
         _check_netcdf(path)
         if not own:
