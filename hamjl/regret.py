@@ -17,6 +17,7 @@ from hamjl.plots import COLOURS
 from hamjl.problem import Problem
 from hamjl.solving import solve
 from hamjl.storage import save, write_whole
+from hamjl.trajectory import join
 
 ACCURACIES = (10.0, 100.0, 1000.0)
 EVERY, AHEAD = 10.0, 40.0  # time between two plans, and how far they look ahead
@@ -46,7 +47,7 @@ def receding_horizon(
     """
     (start, end), state = problem.span, problem.initial_state()
     grid = np.linspace(start, end, times)
-    weights: list[xr.DataArray] = []
+    parts: list[xr.Dataset] = []
     before: xr.DataArray | None = None
     now = start
     while now < end:
@@ -63,12 +64,12 @@ def receding_horizon(
         sampled = np.union1d(np.append(mine, [now, then, horizon]), np.linspace(now, horizon, 401))
         method = Collocation(start=before, starts=STARTS if before is not None else None)
         run = solve(plan, BoundaryValue(), method, times=sampled, engine=engine, progress=False)
-        weights.append(run.w.sel(time=mine))
+        parts.append(run[["w"]].sel(time=mine))
         last = run.sel(time=then, method="nearest")
         state = {"x": last.x.values, "w": last.w.values}
         before = control(run.sel(time=slice(then, None)), "start") if horizon > then else None
         now = then
-    return adjoint(problem, xr.concat(weights, "time").to_dataset(name="w"), nodes=times)
+    return adjoint(problem, join(parts), nodes=times)
 
 
 def costs(q: float, *, end: float = 1200.0, engine: str = "auto") -> tuple[xr.Dataset, dict[str, Any]]:

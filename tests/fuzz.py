@@ -214,7 +214,8 @@ def change(here: Any, key: Any, rng: random.Random, anything: bool) -> None:
         k = rng.randrange(len(value))
         here[key] = value[:k] + rng.choice(["", "(", ")", "**", "/0", " ", "é", "'", "\n", "#", "9" * 30]) + value[k:]
     elif kind == 3 and isinstance(value, int | float) and not isinstance(value, bool):
-        here[key] = value * 10.0 ** rng.randint(-20, 20) if rng.random() < 0.5 else -value
+        small = abs(value) < 1e300  # a whole number may have no float
+        here[key] = value * 10.0 ** rng.randint(-20, 20) if small and rng.random() < 0.5 else -value
     elif kind == 4 and isinstance(value, list):
         here[key] = value * rng.choice([0, 2, 3000])
     elif kind == 5 and isinstance(here, dict):
