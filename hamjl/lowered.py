@@ -104,7 +104,7 @@ class Lowered:
     """A run: field, law, method, initial state, and when to save (with Euler, ``save`` counts steps).
 
     Nothing beyond the end of the span is looked at, so that is how far the data reach.
-    ``guess`` is a control (times, (time, control)) that a boundary-value law starts from.
+    ``starts`` are controls (times, (time, control)) that a boundary-value law starts from.
     """
 
     field: NetworkField | SymbolicField
@@ -114,7 +114,7 @@ class Lowered:
     span: tuple[float, float]
     times: Floats
     save: Integers
-    guess: tuple[Floats, Floats] | None = None
+    starts: tuple[tuple[Floats, Floats], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,7 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
             f"an adaptive method restarts at each flip, at most {MAX_FLIPS:g} times, got frequency {code.frequency:g} "
             f"over {length:g}: lower it or use Euler."
         )
-    guess = None
+    starts: tuple[tuple[Floats, Floats], ...] = ()
     if isinstance(method, Collocation):
         solver = MethodCode(
             "Collocation",
@@ -68,8 +68,8 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
             effort=method.effort,
             max_nodes=method.max_nodes,
         )
-        if isinstance(method.start, xr.DataArray):
-            guess = control_values(problem, method.start, "start")
+        controls = method.start if isinstance(method.start, tuple) else (method.start,)
+        starts = tuple(control_values(problem, one, "start") for one in controls if isinstance(one, xr.DataArray))
     elif isinstance(method, Euler):
         solver = MethodCode("Euler", step=method.step)
     else:
@@ -79,7 +79,7 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
     none = np.zeros(0)
     record = (lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64))
-    return Lowered(*record, guess)
+    return Lowered(*record, starts)
 
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:

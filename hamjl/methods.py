@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -14,6 +14,8 @@ from hamjl.checks import choice, count, keys, mapping, number
 from hamjl.engines import SOLVERS
 from hamjl.errors import ProblemError, shown
 from hamjl.plain import Plain
+
+ControlLike = xr.Dataset | xr.DataArray  # what `control` takes
 
 
 class Method:
@@ -76,9 +78,9 @@ class Collocation(Plain, Method):
 
     Newton's method on Gauss collocation of order 4, with gradients by the costate equation. Up to about 100 states and
     arcs its steps are exact, by one Riccati sweep over time; beyond, they come from conjugate gradients within a trust
-    region. Starts are no control, a growing weight of the loss, neurons kept alive on cycles, the weights of causal
-    laws, and random ones; the worse half is dropped again and again, and the mesh of the best is refined where the
-    certificate asks for it. About 200 numbers are kept for each arc and node.
+    region. Starts are no control, a growing weight of the loss, a growing horizon, neurons kept alive on cycles, the
+    weights of causal laws, and random ones; the worse half is dropped again and again, and the mesh of the best is
+    refined where the certificate asks for it. About 200 numbers are kept for each arc and node.
 
     Parameters
     ----------
@@ -91,12 +93,12 @@ class Collocation(Plain, Method):
     max_iterations : int
         Newton steps in all.
     starts : int, optional
-        How many are tried. By default 8, or the one given alone.
+        How many are tried. By default 8, or those given alone.
     effort : float
         By which the Newton steps of each start before a drop are multiplied.
-    start : xarray.Dataset or DataArray, optional
-        Warm start: another trajectory of the problem, or its control v, (time, arc) or (time, control). What is found
-        never costs more.
+    start : xarray.Dataset, DataArray or a list of them, optional
+        Warm starts: other trajectories of the problem, or controls v, (time, arc) or (time, control), linear between
+        their times. What is found never costs more than any of them.
     """
 
     tolerance: float = 1e-4
@@ -105,7 +107,7 @@ class Collocation(Plain, Method):
     max_iterations: int = 1000
     starts: int | None = None
     effort: float = 1.0
-    start: xr.Dataset | xr.DataArray | None = None
+    start: ControlLike | Sequence[ControlLike] | None = None
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "effort"):
@@ -118,7 +120,11 @@ class Collocation(Plain, Method):
                 f"max_nodes must be nodes or more, got {self.max_nodes} and {self.nodes}: raise it, or lower nodes."
             )
         if self.start is not None:
-            object.__setattr__(self, "start", control(self.start, "start"))
+            many = isinstance(self.start, list | tuple)
+            if many and not self.start:
+                raise ProblemError("start must be a trajectory, a control, or some of them, got none: leave it out.")
+            given = tuple(control(one, "start") for one in (self.start if many else (self.start,)))
+            object.__setattr__(self, "start", given if many else given[0])
 
     def _tree(self) -> dict[str, Any]:
         names = [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
@@ -147,7 +153,6 @@ def control(value: Any, what: str) -> xr.DataArray:
 
 
 MethodLike = Method | str | Mapping[str, Any]  # what `method` takes
-ControlLike = xr.Dataset | xr.DataArray  # what `control` takes
 
 
 def method(value: Any) -> Method:

@@ -9,6 +9,7 @@ import hamjl as hj
 from hamjl.control import curvature
 from hamjl.control.collocation import Mesh
 from hamjl.control.descent import Descent
+from hamjl.control.minimum import FEW, LOSS, Search
 from hamjl.control.starts import disjoint_cycles
 from hamjl.control.sweep import Sweep
 from hamjl.control.transcription import Transcription
@@ -217,3 +218,64 @@ def test_planning_anew_changes_nothing_where_the_whole_is_seen():
     seen, blind = (float(receding_horizon(problem, 1.0, ahead, times=4001).attrs["cost"]) for ahead in (4.0, 1.0))
     assert seen == pytest.approx(best, rel=1e-3)
     assert blind > 1.01 * best
+
+
+def test_a_transfer_that_loses_much_is_made_in_smaller_parts():
+    """A control that a coarse mesh makes look good is worth less on a finer one, and all the less the more is cut."""
+    problem = tracker(20.0)
+    search = Search(
+        lower_field(problem),
+        problem.initial_vector(),
+        problem.span,
+        tolerance=1e-4,
+        nodes=20,
+        max_nodes=5000,
+        max_iterations=1000,
+        starts=1,
+    )
+    here = transcribed(problem, 20)
+    for seed in range(2):
+        descent = Descent(here, 10 * anywhere(here, seed))
+        descent.advance(0.0, 15)
+        assert search._on(descent, here.mesh.refined(4)).cost > (1 + 4 * LOSS) * descent.cost
+        carried = search._refine(descent)
+        assert carried is not None
+        few = len(carried.problem.mesh) < len(here.mesh) + FEW
+        assert carried.cost <= (1 + LOSS) * descent.cost or few
+
+
+def test_a_start_is_on_the_mesh_as_it_is():
+    """A control that jumps costs on the mesh what the gradient's own integration says, and that is an upper bound."""
+    problem = tracker(20.0, neurons=3)
+    rng, times = np.random.default_rng(1), np.array([0.0, 0.999, 1.0, 7.3, 7.301, 20.0])
+    start = xr.DataArray(0.3 * rng.normal(size=(6, 9)), {"time": times}, ("time", "arc"))
+    own = hj.adjoint(problem, start, nodes=8000).attrs["cost"]
+    with pytest.warns(hj.RunWarning, match="best found"):
+        run = hj.solve(problem, hj.BoundaryValue(), hj.Collocation(start=start, max_iterations=1), times=3)
+    given = float(run.hamjl.statistics["ends"].split()[1])
+    assert given <= own * (1 + 1e-4)
+    assert run.hamjl.statistics["cost"] <= own * (1 + 1e-6)
+
+
+def test_the_best_of_several_starts_counts():
+    """A good start is found among bad ones, in any order, and in the plain form too."""
+    problem = tracker(20.0, neurons=3)
+    good = hj.solve(problem, hj.BoundaryValue(), times=401)
+    still = xr.DataArray(np.zeros((1, 9)), {"time": [0.0]}, ("time", "arc"))
+    for starts in ([still, good], (good, still)):
+        method = hj.Collocation(start=starts)
+        run = hj.solve(problem, hj.BoundaryValue(), method, times=3)
+        assert run.hamjl.statistics["starts"] == 2
+        assert run.hamjl.statistics["cost"] <= good.hamjl.statistics["cost"] * (1 + 1e-6)
+        assert run.hamjl.recipe.method == method
+    with pytest.raises(hj.ProblemError, match="start must be"):
+        hj.Collocation(start=[])
+    with pytest.raises(hj.ProblemError, match="start must be"):
+        hj.Collocation(start=[still, 3])
+
+
+def test_a_growing_horizon_is_among_the_starts():
+    """An unstable system: what was found for a part of the time holds it, where nothing at all runs away."""
+    system = hj.SymbolicSystem({"x": "x + v"}, ["v"], "x**2/2 + v**2/2", span=(0, 12), initial={"x": 1.0})
+    ends = dict(end.rsplit(" ", 1) for end in hj.solve(system, hj.BoundaryValue()).hamjl.statistics["ends"].split(", "))
+    assert float(ends["growing horizon"]) == pytest.approx((1 + np.sqrt(2)) / 2, rel=1e-3)  # Riccati's root, for ever

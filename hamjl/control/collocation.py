@@ -31,12 +31,15 @@ class Mesh:
     @classmethod
     def over(cls, span: tuple[float, float], steps: int, stops: Array) -> Mesh:
         """Evenly spaced steps, and a node at every stop within the span."""
-        inner = stops[(stops > span[0]) & (stops < span[1])]
-        nodes = np.union1d(np.linspace(*span, steps + 1), inner)
-        near = ROUNDING * (span[1] - span[0])
+        return cls(np.linspace(*span, steps + 1)).through(stops)
+
+    def through(self, stops: Array) -> Mesh:
+        """The mesh with a node at every stop within it, too."""
+        start, end = self.nodes[0], self.nodes[-1]
+        nodes = np.union1d(self.nodes, stops[(stops > start) & (stops < end)])
+        near = ROUNDING * (end - start)
         apart = np.diff(nodes, prepend=-np.inf) > near
-        keep = apart & ((nodes < span[1] - near) | (nodes == span[1]))
-        return cls(nodes[keep])
+        return Mesh(nodes[apart & ((nodes < end - near) | (nodes == end))])
 
     def refined(self, parts: int | NDArray[np.integer]) -> Mesh:
         """Each interval cut into so many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -32,7 +32,9 @@ PER_UNIT, PER_PERIOD = 2.0, 10.0  # intervals of the first mesh, by 1/c and by t
 FEWEST, MANY = 40, 5000
 ROUNDING = 1e-9  # of costs that are compared
 LOSS, FEW = 0.02, 4  # of the cost, at most, where the control goes to a finer mesh, unless few intervals are cut
+HORIZONS = (1 / 8, 1 / 4, 1 / 2)  # of the whole, on the way
 ESCAPES = 3  # from saddles
+EXACT = 1e-4  # of the cost, by which a given start's may differ on its first mesh
 
 
 @dataclass
@@ -61,8 +63,7 @@ class Search:
         of Newton's method in all.
     starts : how many are tried.
     effort : by which the iterations before the worse half is dropped are multiplied.
-    guess : (times (k,), v (k, control)), optional
-        A control to start from.
+    given : controls to start from, each as times (k,) and v (k, control).
     look : called now and then; what it raises ends the search.
     transcribe : what makes a transcription of a field, a mesh and initial values.
     """
@@ -79,13 +80,13 @@ class Search:
         max_iterations: int,
         starts: int,
         effort: float = 1.0,
-        guess: tuple[Array, Array] | None = None,
+        given: Sequence[tuple[Array, Array]] = (),
         look: Callable[[], None] = lambda: None,
         transcribe: Callable[..., Transcription] = Transcription,
     ) -> None:
         self.field, self.initial, self.span, self.tolerance = field, initial, span, tolerance
         self.max_nodes, self.max_iterations, self.look = max_nodes, max_iterations, look
-        self.count, self.effort, self.guess, self.transcribe = starts, effort, guess, transcribe
+        self.count, self.effort, self.given, self.transcribe = starts, effort, given, transcribe
         self.dynamics = full_dynamics_of(field, LawCode())
         self.mesh = first_mesh(field, self.dynamics, span, nodes, max_nodes)
         self.running: dict[str, Descent] = {}
@@ -121,17 +122,15 @@ class Search:
     # -- many starts -------------------------------------------------------------------------------------------------
     def _begin(self) -> None:
         """Put all starts on a mesh."""
-        others = self.count
-        if self.guess is not None:
-            times, v = self.guess
+        for k, (times, v) in enumerate(self.given):
             path = self.transcribe(self.field, self.mesh, self.initial).control.path_of(times, v)
-            self._represent(Start("given", path))
-            others -= 1
-        for start in islice(starts(self.field, self.initial, self.span), others):
+            self._represent(Start("given" if len(self.given) == 1 else f"given {k}", path), times)
+        for start in islice(starts(self.field, self.initial, self.span), max(0, self.count - len(self.given))):
             self.look()
             self._add(start.name, self._descent(start.path, self.mesh))
-            if start.name == "rest" and isinstance(self.field, NetworkField):
-                self._approach()
+            if start.name == "rest":
+                self._growing_loss()
+                self._growing_horizon()
 
     def _descent(self, path: Path, mesh: Mesh) -> Descent:
         problem = self.transcribe(self.field, mesh, self.initial)
@@ -142,18 +141,18 @@ class Search:
         if np.isfinite(descent.cost):
             self.running[name] = descent
 
-    def _represent(self, start: Start) -> None:
-        """Take in a start on a mesh so fine that its cost is right."""
-        mesh = self.mesh
+    def _represent(self, start: Start, knots: Array) -> None:
+        """Take in a start, which may bend at some times, on a mesh so fine that its cost is right."""
+        mesh = self.mesh.through(knots) if len(knots) <= len(self.mesh) else self.mesh
         here, finer = (self._descent(start.path, one) for one in (mesh, mesh.refined(2)))
         most = max(self.max_nodes, MANY) / 2
-        while not abs(here.cost - finer.cost) <= 1e-3 * abs(finer.cost) and len(finer.problem.mesh) <= most:
+        while not abs(here.cost - finer.cost) <= EXACT * abs(finer.cost) and len(finer.problem.mesh) <= most:
             here, finer = finer, self._descent(start.path, finer.problem.mesh.refined(2))
         self._add(start.name, here if np.isfinite(here.cost) else finer)
         if np.isfinite(here.cost):
             self._consider(here)
 
-    def _approach(self) -> None:
+    def _growing_loss(self) -> None:
         """Start from problems with a growing weight of the loss, each solved roughly from the one before."""
         whole = self.running.get("rest")
         if whole is None or not isinstance(self.field, NetworkField):
@@ -171,6 +170,19 @@ class Search:
             unknown = eased.unknown
         again = self.transcribe(self.field, problem.mesh, self.initial)
         self._add("growing loss", Descent(again, unknown, self.look))
+
+    def _growing_horizon(self) -> None:
+        """Start from problems with a growing horizon, each solved roughly from the one before and nothing after it."""
+        rest = self.running.get("rest")
+        if rest is None:
+            return
+        path, nodes = rest.problem.control.path(rest.unknown), self.mesh.nodes
+        for part in HORIZONS:
+            shorter = self._descent(path, Mesh(nodes[: max(1, round(part * len(self.mesh))) + 1]))
+            shorter.advance(ROUGH * np.sqrt(abs(shorter.cost)), 2 * ROUND)
+            self.iterations += shorter.iterations
+            path = held(shorter.problem.control.path(shorter.unknown), shorter.problem.mesh.nodes[-1])
+        self._add("growing horizon", self._descent(path, self.mesh))
 
     def _race(self) -> None:
         """Let all descend, drop the worse half again and again, and all but one of those that meet."""
@@ -267,6 +279,11 @@ class Search:
 
     def _curve(self, descent: Descent) -> Hermite:
         return Hermite(self.dynamics, descent.problem.mesh.nodes, descent.problem.nodes(descent.unknown))
+
+
+def held(path: Path, last: float) -> Path:
+    """A path that stays where it is at a time."""
+    return lambda t: path(np.minimum(t, last))
 
 
 def first_mesh(

@@ -11,7 +11,7 @@ from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
 from hamjl.lowered import STATUS, Lowered, Monitor, NetworkField, Result
 
-STARTS = 8  # that are tried, if no number is given and no start
+STARTS = 8  # that are tried, if neither a number nor a start is given
 
 Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial values
 
@@ -27,11 +27,11 @@ def run_boundary(
         lowered.span,
         tolerance=method.rtol,
         nodes=method.nodes,
-        starts=method.starts or (1 if lowered.guess is not None else STARTS),
+        starts=method.starts or len(lowered.starts) or STARTS,
         effort=method.effort,
         max_nodes=method.max_nodes,
         max_iterations=method.max_steps,
-        guess=lowered.guess,
+        given=lowered.starts,
         look=lambda: monitor(start),
         transcribe=transcribe,
     )
