@@ -164,12 +164,14 @@ def method(value: Any) -> Method:
     )
     if table is None:
         raise ProblemError(f"method must be a method or a name, got {shown(value)}: write e.g. Euler(0.02) or 'BDF'.")
-    if str(table.get("name", "auto")).lower() == "euler":
+    name = table.get("name", "auto")
+    kind = name.lower() if isinstance(name, str) else name
+    if kind == "euler":
         keys(table, "method 'Euler'", ("name", "step"))
         if "step" not in table:
             raise ProblemError("method 'Euler' needs a step, got none: write Euler(0.02).")
         return Euler(step=table["step"])  # type: ignore[arg-type]  # checked there
-    if str(table.get("name")).lower() == "collocation":
+    if kind == "collocation":
         keys(table, "method 'Collocation'", ("name", *Collocation.__dataclass_fields__))
         del table["name"]
         return Collocation(**table)

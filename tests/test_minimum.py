@@ -279,3 +279,11 @@ def test_a_growing_horizon_is_among_the_starts():
     system = hj.SymbolicSystem({"x": "x + v"}, ["v"], "x**2/2 + v**2/2", span=(0, 12), initial={"x": 1.0})
     ends = dict(end.rsplit(" ", 1) for end in hj.solve(system, hj.BoundaryValue()).hamjl.statistics["ends"].split(", "))
     assert float(ends["growing horizon"]) == pytest.approx((1 + np.sqrt(2)) / 2, rel=1e-3)  # Riccati's root, for ever
+
+
+def test_a_start_that_nearly_gives_up_is_no_trap():
+    """Direct transcription (IPOPT, Fatrop) reaches 95.1015 from rest on this mesh; shifted steps alone end above it."""
+    problem = tracker(100.0)
+    with pytest.warns(hj.RunWarning, match="best found"):
+        run = hj.solve(problem, hj.BoundaryValue(), hj.Collocation(starts=1, nodes=200, max_nodes=200), times=3)
+    assert run.hamjl.statistics["cost"] == pytest.approx(95.101529, abs=1e-5)

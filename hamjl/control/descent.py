@@ -15,6 +15,7 @@ Array = NDArray[np.floating]
 
 ROUNDING = 1e-12  # of the cost: a smaller predicted decrease is judged by the gradient
 FIRST, LEAST, MOST = 0.3, 0.02, 1e8  # shifts: where curvature is negative, taken for none, and given up
+LARGE = 10.0  # shift from which the curvature of x' = f is rather left out
 PRODUCTS = 200  # with the Hessian, for one step
 
 
@@ -32,7 +33,12 @@ class Steps(Protocol):
 
 
 class ShiftedSteps:
-    """Newton steps with the Hessian shifted until it is positive (Levenberg), each by a Riccati sweep."""
+    """Newton steps, each by a Riccati sweep.
+
+    Where the Hessian is not positive it is shifted until it is (Levenberg). Where x is so sensitive to the control that
+    this asks for a large shift, the curvature of x' = f is left out (Gauss and Newton): steps with a huge shift are
+    short, and get stuck.
+    """
 
     def __init__(self) -> None:
         self.shift = 0.0
@@ -41,6 +47,8 @@ class ShiftedSteps:
         gradient = problem.gradient(unknown)
         while self.shift < MOST:
             inverse = problem.factored(unknown, self.shift)
+            if inverse is None and self.shift >= LARGE:
+                inverse = problem.factored(unknown, self.shift, gauss_newton=True)
             if inverse is not None:
                 step = inverse(-gradient)
                 decrease = -float(gradient @ step) / 2 + self.shift * float(step @ step) / 2

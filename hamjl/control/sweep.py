@@ -19,7 +19,7 @@ CHUNK = 64  # intervals whose forms are made at once
 
 
 class Sweep:
-    """The Hessian of G by the unknown, plus `shift` times the identity, factored.
+    """The Hessian of G by the unknown, or Gauss and Newton's, plus `shift` times the identity, factored.
 
     The second variation of G is a linear-quadratic problem: on each interval a quadratic form in the state
     s = (δx, memory of the driver) at its beginning and the part y of the unknown in it. Riccati's recursion from the
@@ -31,15 +31,15 @@ class Sweep:
         If it is not.
     """
 
-    def __init__(self, point: Point, shift: float) -> None:
+    def __init__(self, point: Point, shift: float, *, gauss_newton: bool = False) -> None:
         from scipy.linalg.lapack import dpotrf, dtrtrs  # here, so that `import hamjl` loads no SciPy
 
         s, steps = point.x.shape[-1] + point.of.control.memory, len(point.of.mesh)
         # by interval, from the last on: the next s by (s, y); L Lᵀ is the form of y, and L⁻¹ its part (y, s)
         self.move, self.root, self.feed = [], [], []
-        value = np.zeros((s, s))
+        value, weight = np.zeros((s, s)), 0.0 if gauss_newton else 1.0
         for stop in range(steps, 0, -CHUNK):
-            outer, core, values, places = intervals(point, slice(max(0, stop - CHUNK), stop), shift)
+            outer, core, values, places = intervals(point, slice(max(0, stop - CHUNK), stop), shift, weight)
             for rows, middle, own in zip(outer[::-1], core[::-1], values[::-1], strict=True):
                 middle[:s, :s] = value
                 form = rows.T @ (middle @ rows)
@@ -75,8 +75,10 @@ class Sweep:
         return result.ravel()
 
 
-def intervals(point: Point, part: slice, shift: float) -> tuple[Array, Array, Array, NDArray[np.intp]]:
+def intervals(point: Point, part: slice, shift: float, weight: float) -> tuple[Array, Array, Array, NDArray[np.intp]]:
     """The second variation of G on some intervals, and what comes after it, as a form in z = (δx, memory, y_1, y_2).
+
+    `weight` is that of the costates.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def intervals(point: Point, part: slice, shift: float) -> tuple[Array, Array, Ar
     control, mesh, flow = point.of.control, point.of.mesh, point.flow
     stages, effort, across = control.map(part)  # (k, 2, a), (k, 2, a), (k, a) over the parts a = memory?, y_1, y_2
     n, m, (count, parts) = point.x.shape[-1], control.shape[-1], across.shape
-    rows, middle, bend, by_driver = point.second_variation(part)
+    rows, middle, bend, by_driver = point.second_variation(part, weight)
     s, z, r = n + control.memory, n + parts * m, rows.shape[2]
     weight = mesh.h[part, None, None, None, None] * MATRIX[:, :, None, None]
     push = (weight * by_driver[:, None]).transpose(0, 1, 3, 2, 4).reshape(count, 2 * n, 2 * m)

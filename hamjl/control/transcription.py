@@ -86,10 +86,13 @@ class Transcription:
         """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
         return exact(self.field)
 
-    def factored(self, unknown: Array, shift: float) -> Callable[[Array], Array] | None:
-        """The inverse of the Hessian plus `shift` times the identity, or None where that is not positive definite."""
+    def factored(self, unknown: Array, shift: float, *, gauss_newton: bool = False) -> Callable[[Array], Array] | None:
+        """The inverse of the Hessian plus `shift` times the identity, or None where that is not positive definite.
+
+        Gauss and Newton's Hessian leaves the curvature of x' = f out, and with it all that the costates weigh.
+        """
         try:
-            return Sweep(self.at(unknown), shift).solve
+            return Sweep(self.at(unknown), shift, gauss_newton=gauss_newton).solve
         except np.linalg.LinAlgError:
             return None
 
@@ -214,15 +217,15 @@ class Point:
         result: Array = measure * by_driver + derivatives.driver_by_costate(dp)
         return result
 
-    def second_variation(self, part: slice) -> tuple[Array, Array, Array, Array]:
-        """Of the integrand of G plus p·f at the stages of some intervals, and ∂f/∂driver, in the basis of the control.
+    def second_variation(self, part: slice, weight: float) -> tuple[Array, Array, Array, Array]:
+        """Of the integrand of G + `weight` p·f at the stages of some intervals, and ∂f/∂driver, in the control's basis.
 
         The form in (δx, δdriver) is rowsᵀ middle rows, (k, 2, r, x + driver) and (k, 2, r, r), plus a diagonal in the
         driver, (k, 2, driver).
         """
         of, measure = self.of, self.of.measure[part, :, None]
         at = of.model.at(self.x[part], self.driver[part], of.drive[part])
-        rows, middle, bend = at.second_variation(self.costates[0][part] / measure)
+        rows, middle, bend = at.second_variation(weight * self.costates[0][part] / measure)
         by_driver, basis, n = at.driver_jacobian(), of.control.basis, self.x.shape[-1]
         if basis is not None:
             by_driver = by_driver @ basis

@@ -69,7 +69,9 @@ class NativeTranscription(Transcription):
         julia.curvature_b(native)
         return _array(native.result).ravel().copy()
 
-    def factored(self, unknown: Floats, shift: float) -> Callable[[Floats], Floats] | None:
+    def factored(
+        self, unknown: Floats, shift: float, *, gauss_newton: bool = False
+    ) -> Callable[[Floats], Floats] | None:
         """As in `Transcription`; good until the next one is asked for, since they share memory."""
         self.gradient(unknown)
         julia, native, outputs = bridge.module(), self._native, self.field.outputs
@@ -81,7 +83,7 @@ class NativeTranscription(Transcription):
         bend = [self.model.dynamics.loss_curvature(x, self.drive, column) for column in np.eye(len(outputs))]
         weight = self.field.loss_scale * self.measure[..., None, None]
         curvature = bridge.floats((weight * np.stack(bend, axis=-1)).reshape(-1))
-        if not julia.factor_b(sweep, native, bridge.integers(outputs + 1), curvature, shift):
+        if not julia.factor_b(sweep, native, bridge.integers(outputs + 1), curvature, shift, gauss_newton):
             return None
 
         def inverse(right: Floats) -> Floats:

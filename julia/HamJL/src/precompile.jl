@@ -30,7 +30,7 @@ function workload()
             curvature!(functional)
             node_states(functional)
             sweep = Sweep(functional)
-            factor!(sweep, functional, [1], [0.1, 0.1, 0.1, 0.1], 1.0)
+            factor!(sweep, functional, [1], [0.1, 0.1, 0.1, 0.1], 1.0, false)
             solve!(sweep, functional)
         end
         # `auto` is another solver at loose and at tight tolerances

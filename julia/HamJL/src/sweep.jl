@@ -31,28 +31,30 @@ function Sweep(t::Transcription)
 end
 
 """
-    factor!(sweep, t, curvature, shift)
+    factor!(sweep, t, outputs, curvature, shift, gauss_newton)
 
 Riccati's recursion from the last interval to the first, after `gradient!`; `curvature` (output, output, 2, K) is
-measure ∂²cℓ/∂y². False where the shifted Hessian is not positive definite.
+measure ∂²cℓ/∂y². Gauss and Newton's Hessian leaves out what the costates weigh. False where the shifted Hessian is not
+positive definite.
 """
-function factor!(sweep::Sweep, t::Transcription, outputs, curvature, shift)
+function factor!(sweep::Sweep, t::Transcription, outputs, curvature, shift, gauss_newton)
     threads = BLAS.get_num_threads()
     BLAS.set_num_threads(1)  # blocks are small
     try
-        return riccati!(sweep, t, outputs, reshape(curvature, length(outputs), length(outputs), 2, :), shift)
+        weight = gauss_newton ? 0.0 : 1.0
+        return riccati!(sweep, t, outputs, reshape(curvature, length(outputs), length(outputs), 2, :), shift, weight)
     finally
         BLAS.set_num_threads(threads)
     end
 end
 
-function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift)
+function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift, weight)
     (; value, form) = sweep
     n, m = length(t.x0), length(t.w0)
     s, z = n + m, n + 3m
     fill!(value, 0.0)
     for k in length(t.h):-1:1
-        interval!(sweep, t, k, outputs, curvature, shift)
+        interval!(sweep, t, k, outputs, curvature, shift, weight)
         root, feed = view(sweep.root, :, :, k), view(sweep.feed, :, :, k)
         @inbounds for j in 1:2m, i in j:2m
             root[i, j] = form[s+i, s+j]
@@ -74,8 +76,8 @@ function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift)
     return all(isfinite, value)
 end
 
-"The form of interval k and what comes after it, into the lower triangle of `form`."
-function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift)
+"The form of interval k and what comes after it, into the lower triangle of `form`; `weight` is that of the costates."
+function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift, weight)
     (; forward, value, form, inverse, x, left, right) = sweep
     (; network, gain, bend, costate, w, ends, measure) = t
     (; arcs, style) = network
@@ -115,8 +117,8 @@ function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift)
             left[2n+i, column] = ends[j, 1] * stages[1][a]
             left[3n+i, column] = ends[j, 2] * stages[2][a]
             if j > d
-                right[j-d, column] = gain[i, 1, k] * costate[i, 1, k] * stages[1][a]
-                right[n+j-d, column] = gain[i, 2, k] * costate[i, 2, k] * stages[2][a]
+                right[j-d, column] = weight * gain[i, 1, k] * costate[i, 1, k] * stages[1][a]
+                right[n+j-d, column] = weight * gain[i, 2, k] * costate[i, 2, k] * stages[2][a]
             end
         end
     end
@@ -133,7 +135,7 @@ function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift)
             end
             row = (q + 1) * n + i
             left[row, column] += da
-            right[row, column] = 0.5 * bend[i, q, k] * costate[i, q, k] * left[row, column]
+            right[row, column] = 0.5 * weight * bend[i, q, k] * costate[i, q, k] * left[row, column]
         end
         for q in 1:2, (b, i) in enumerate(outputs), (a, j) in enumerate(outputs)
             right[(q-1)*n+j, column] += 0.5 * curvature[a, b, q, k] * x[(q-1)*n+i, column]
