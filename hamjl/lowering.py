@@ -84,7 +84,8 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
     """Times (k,) and values (k, arc or control) of a control, in the problem's own order."""
-    dim, names = ("control", problem.controls) if isinstance(problem, SymbolicSystem) else ("arc", problem.network.arcs)
+    dim = problem.control_dim
+    _, names = problem.labels.get(dim, (dim, []))
     if dim not in given.dims or given.sizes[dim] != len(names):
         raise ProblemError(
             f"{what} must be a control of this problem's {len(names)} {dim}s, got {dict(given.sizes)}: give another."
@@ -117,6 +118,7 @@ def _lower_network(problem: Problem) -> NetworkField:
     scale = float(network.velocity.mean()) if objective.scaled_by_velocity else 1.0
     kinds = list(dict.fromkeys(network.activation))
     position = {kind: k for k, kind in enumerate(kinds)}
+    inputs, target = (tuple((signal.table, k) for signal, k in one.pairs()) for one in problem.channels)
     return NetworkField(
         inputs=len(network.inputs),
         neurons=len(network.neurons),
@@ -133,8 +135,8 @@ def _lower_network(problem: Problem) -> NetworkField:
         loss=functions.loss_program(objective.loss),
         regularizer=functions.regularizer_program(objective.regularizer),
         dissipation=functions.dissipation_program(objective.dissipation),
-        input_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("inputs")),
-        target_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("target")),
+        input_signals=inputs,
+        target_signals=target,
     )
 
 

@@ -25,10 +25,11 @@ from hamjl.methods import Adaptive, Collocation, Method
 from hamjl.methods import method as to_method
 from hamjl.plain import ARRAY, Plain, unpack
 from hamjl.problem import Problem
+from hamjl.statement import check_problem
 from hamjl.storage import check_writable, write_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
 
-_KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", SymbolicSystem: "system"}
+_KINDS: dict[str, type[Problem | SymbolicSystem]] = {cls.kind: cls for cls in (Problem, SymbolicSystem)}
 _RUN = ("law", "method", "times", "engine")
 
 
@@ -43,8 +44,7 @@ class Recipe(Plain):
     engine: str = "auto"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.problem, Problem | SymbolicSystem):
-            raise ProblemError(f"a recipe needs a Problem or SymbolicSystem, got {shown(self.problem)}: build one.")
+        check_problem(self.problem)
         object.__setattr__(self, "law", to_law(self.law))
         object.__setattr__(self, "method", to_method(self.method))
         if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
@@ -56,22 +56,21 @@ class Recipe(Plain):
         run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
             run["times"] = self.times
-        return {_KINDS[type(self.problem)]: self.problem._tree(), **run}
+        return {self.problem.kind: self.problem._tree(), **run}
 
     def _identity(self) -> Any:
-        return [self._tree() | {_KINDS[type(self.problem)]: None}, self.problem._identity()]
+        return [self._tree() | {self.problem.kind: None}, self.problem._identity()]
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Recipe:
         """Build from the plain form; data files that it names are in `folder` or below; without one it has none."""
         table = mapping(spec, "recipe")
-        keys(table, "a problem file", (*_KINDS.values(), *_RUN))
-        kinds = [(kind, name) for kind, name in _KINDS.items() if name in table]
+        keys(table, "a problem file", (*_KINDS, *_RUN))
+        kinds = [kind for kind in _KINDS if kind in table]
         if len(kinds) != 1:
             raise ProblemError(f"a problem file must hold either [problem] or [system], got {sorted(table)}: add one.")
-        kind, name = kinds[0]
         return cls(
-            kind.from_dict(table[name], folder),
+            _KINDS[kinds[0]].from_dict(table[kinds[0]], folder),
             to_law(table.get("law", CostateReversal())),
             to_method(table.get("method", Adaptive())),
             table.get("times"),

@@ -16,16 +16,18 @@ from hamjl.checks import number, to_path
 from hamjl.engines import running, select
 from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
 from hamjl.foreign import reason
+from hamjl.functions import check_dissipation
 from hamjl.laws import BoundaryValue, CostateReversal, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
 from hamjl.methods import Euler, MethodLike
 from hamjl.methods import method as to_method
-from hamjl.problem import LONGEST, Problem, check_dissipation
+from hamjl.problem import Problem
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times, sampling
+from hamjl.statement import LONGEST
 from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
@@ -125,11 +127,8 @@ class Session:
         if until < self._time:
             raise ProblemError(f"a session goes forward only, got until = {until:g} at {self._time:g}: choose later.")
         self._check_alive()
-        phi = (
-            self.problem.dissipation if isinstance(self.problem, SymbolicSystem) else self.problem.objective.dissipation
-        )
         if until > self._time:
-            check_dissipation(phi, (self._time, until))
+            check_dissipation(self.problem.dissipation, (self._time, until))
         grid, save = self._samples(until, times)
         self._run.aim(until, grid, save)
         with bar((self._time, until), progress) as monitor, stoppable() as asked:

@@ -106,7 +106,7 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
     zarr = _zarr()
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(attributes)
-    for name, (dim, given) in trajectory.coordinates(recipe.problem).items():
+    for name, (dim, given) in recipe.problem.labels.items():
         label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
         label[:] = np.array(given, dtype=object)
     for name, array in _arrays(recipe, layout).items():
@@ -120,7 +120,7 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
 
 def _arrays(recipe: Recipe, layout: Layout) -> dict[str, Stored]:
     """What the arrays in time of a run look like."""
-    sizes = {dim: len(given) for dim, given in trajectory.coordinates(recipe.problem).values()}
+    sizes = {dim: len(given) for dim, given in recipe.problem.labels.values()}
     return layout.arrays(trajectory.describe(recipe.problem), sizes)
 
 
@@ -188,10 +188,7 @@ def open_store(path: str | Path) -> xr.Dataset:
     record, problem = found.record, found.recipe.problem
     with _reading(found.path):
         fields = {name: found.field(name) for name in trajectory.describe(problem)}
-        labels = {
-            name: (dim, np.array(given, dtype=np.str_))
-            for name, (dim, given) in trajectory.coordinates(problem).items()
-        }
+        labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in problem.labels.items()}
         attrs = found.attributes | {name: record[name] for name in ("status", "message", "reached", "statistics")}
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
@@ -323,7 +320,7 @@ class _Writer:
             return None
         last = replace(result, states=result.states[-1:], signs=result.signs[-1:])
         row = len(result.states) - 1
-        values = trajectory.derive(self.recipe.problem, self.lowered, times[row : row + 1], last)
+        values = trajectory.derive(self.lowered, times[row : row + 1], last)
         return float(values["loss" if "loss" in values else "lagrangian"][0])
 
     def _truncate(self) -> None:
@@ -352,7 +349,7 @@ class _Writer:
     def _commit(self, first: int, times: Floats, result: Result, state: dict[str, Any]) -> None:
         """Write rows, wait until they are on the disk, then replace the record."""
         last = first + len(times)
-        values = trajectory.derive(self.recipe.problem, self.lowered, times, result)
+        values = trajectory.derive(self.lowered, times, result)
         try:
             if not (self.path / RECORD).is_file():  # else Zarr would make the folders anew
                 raise FileNotFoundError(2, "it is gone")

@@ -39,7 +39,7 @@ from hamjl.sampling import Times
 from hamjl.solving import run_quietly
 from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import assemble, coordinates, describe
+from hamjl.trajectory import assemble, describe
 
 SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "q": "problem.objective.loss_weight",
@@ -211,8 +211,8 @@ def _check_apart(paths: dict[str, tuple[str, ...]]) -> None:
 def _check_alike(recipes: Iterable[Recipe], names: Iterable[str]) -> None:
     """Refuse members whose trajectories would not go into one Dataset, before any is computed."""
     problems = [recipe.problem for recipe in recipes]
-    labels = coordinates(problems[0])
-    if any(coordinates(problem) != labels for problem in problems):
+    labels = problems[0].labels
+    if any(problem.labels != labels for problem in problems):
         raise ProblemError(
             "the members of a sweep must be of one network, got others: make a sweep of each, and compare those."
         )
