@@ -33,8 +33,9 @@ from hamjl.symbolic import SymbolicSystem
 
 More = xr.DataArray | Mapping[str, xr.DataArray]  # data that go on
 ALIVE = ("running", "success")
+FORMAT = 1  # of a checkpoint; the first ones do not say so
 CHECKPOINT = {
-    **{"recipe": schema.text, "engine": schema.text, "state": schema.table()},
+    **{"format?": schema.one_of(FORMAT), "recipe": schema.text, "engine": schema.text, "state": schema.table()},
     **{"start": schema.real, "time": schema.real, "sampled": lambda value: value == -np.inf or schema.real(value)},
     "status": schema.one_of("running", *STATUS),
 }
@@ -212,6 +213,7 @@ class Session:
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
         """Return all that `restore` needs, as a dictionary of numbers, texts, arrays and tables; write it to `path`."""
         record = {
+            "format": FORMAT,
             "recipe": self._recipe.packed,
             "engine": self._engine.name,
             "start": self._start,

@@ -82,7 +82,7 @@ def create(
     layout = _layout(chunk, thin, float32, trajectory.describe(recipe.problem), len(lowered.initial), size)
     attributes = trajectory.attributes(recipe, lowered, engine.name)
     record = {
-        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": _digest(attributes)},
+        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": digest(attributes)},
         **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
         **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
         **{"message": "", "gaps": "", "statistics": "{}", "state": None},
@@ -122,10 +122,6 @@ def _arrays(recipe: Recipe, layout: Layout) -> dict[str, Stored]:
     """What the arrays in time of a run look like."""
     sizes = {dim: len(given) for dim, given in recipe.problem.labels.values()}
     return layout.arrays(trajectory.describe(recipe.problem), sizes)
-
-
-def _digest(attributes: Mapping[str, Any]) -> str:
-    return digest(json.dumps(attributes, sort_keys=True))
 
 
 def resume(
@@ -238,7 +234,7 @@ def _find(path: str | Path) -> _Found:
         check_metadata(path, files, arrays, record["length"])
         group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
         attributes = dict(group.attrs)
-        if record.get("attributes") not in (None, _digest(attributes)):
+        if record.get("attributes") not in (None, digest(attributes)):
             raise ValueError("its attributes are others than those it was begun with")
         attributes.pop("recipe", None)
         found = _Found(path, record, files, recipe, layout, arrays, attributes, group)

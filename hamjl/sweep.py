@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -33,6 +32,7 @@ from hamjl.foreign import read_netcdf
 from hamjl.laws import LawLike
 from hamjl.lowered import Result
 from hamjl.methods import MethodLike
+from hamjl.plain import digest, pack
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
@@ -398,10 +398,9 @@ def _are_labels(given: list[Any]) -> bool:
 
 def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[Any]]) -> Path:
     """The folder of a new sweep, or of this one begun before."""
-    found = hashlib.sha256(json.dumps([str(list(v)) for v in values.values()]).encode())
-    for recipe in made:
-        found.update((recipe.packed if isinstance(recipe, Recipe) else str(recipe)).encode())
-    record = {"format": 1, "sweep": found.hexdigest(), "over": {name: len(given) for name, given in values.items()}}
+    told = [pack(recipe.to_dict()) if isinstance(recipe, Recipe) else str(recipe) for recipe in made]
+    found = digest("".join([json.dumps([str(list(v)) for v in values.values()]), *told]))
+    record = {"format": 1, "sweep": found, "over": {name: len(given) for name, given in values.items()}}
     try:
         path.mkdir(exist_ok=True)
         if (path / "sweep.json").exists():
