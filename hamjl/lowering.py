@@ -11,7 +11,17 @@ import xarray as xr
 from hamjl import functions
 from hamjl.errors import ProblemError
 from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
-from hamjl.lowered import Floats, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
+from hamjl.lowered import (
+    AdaptiveCode,
+    CollocationCode,
+    EulerCode,
+    Floats,
+    LawCode,
+    Lowered,
+    MethodCode,
+    NetworkField,
+    SymbolicField,
+)
 from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
 from hamjl.sampling import Samples, sampling
@@ -58,28 +68,12 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
             f"over {length:g}: lower it or use Euler."
         )
     guess = None
-    if isinstance(method, Collocation):
-        solver = MethodCode(
-            "Collocation",
-            rtol=method.tolerance,
-            max_steps=method.max_iterations,
-            nodes=method.nodes or 0,
-            starts=method.starts or 0,
-            effort=method.effort,
-            max_nodes=method.max_nodes,
-        )
-        if isinstance(method.start, xr.DataArray):
-            guess = control_values(problem, method.start, "start")
-    elif isinstance(method, Euler):
-        solver = MethodCode("Euler", step=method.step)
-    else:
-        assert isinstance(method, Adaptive)
-        solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
+    if isinstance(method, Collocation) and isinstance(method.start, xr.DataArray):
+        guess = control_values(problem, method.start, "start")
     if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
-    none = np.zeros(0)
-    record = (lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64))
-    return Lowered(*record, guess)
+    field, solver, none = lower_field(problem), lower_method(method), np.zeros(0)
+    return Lowered(field, code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64), guess)
 
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
@@ -138,6 +132,18 @@ def _lower_network(problem: Problem) -> NetworkField:
         input_signals=inputs,
         target_signals=target,
     )
+
+
+def lower_method(method: Method) -> MethodCode:
+    """The numbers of a method."""
+    match method:
+        case Euler(step=step):
+            return EulerCode(step)
+        case Adaptive(name=name, rtol=rtol, atol=atol, max_steps=max_steps):
+            return AdaptiveCode(name, rtol, atol, max_steps)
+        case Collocation(tolerance=tolerance, max_iterations=most, max_nodes=max_nodes, effort=effort):
+            return CollocationCode(tolerance, most, method.nodes or 0, max_nodes, method.starts or 0, effort)
+    raise AssertionError(method)
 
 
 def lower_law(law: Law) -> LawCode:
