@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from conftest import stiff, tight
 
 import hamjl as hj
-from hamjl import convergence
 from hamjl.cli import main
+from hamjl.paper import convergence
 
 
 @pytest.mark.parametrize("seed", range(3))
