@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.errors import ProblemError, shown, warn
 from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import Floats
@@ -117,17 +116,11 @@ def compare(
             ends[optimum] = _end(costs[optimum], problem)
     status = {name: str(run.attrs.get("status", "success")) for name, run in runs.items()}
     if status[optimum] != "success":
-        warnings.warn(
-            f"the optimum that laws are judged by is not certified: {runs[optimum].attrs['message']}",
-            RunWarning,
-            stacklevel=2,
-        )
+        warn(f"the optimum that laws are judged by is not certified: {runs[optimum].attrs['message']}")
     if ends[cheapest] < ends[optimum] - _slack(runs[optimum], ends):
-        warnings.warn(
+        warn(
             f"{cheapest} costs {ends[cheapest]:g} where {optimum}, a local minimum, costs {ends[optimum]:g}: regrets "
-            f"are not of the best control; start {optimum} from that of {cheapest}.",
-            RunWarning,
-            stacklevel=2,
+            f"are not of the best control; start {optimum} from that of {cheapest}."
         )
     return _together(runs, costs, order, optimum, asked)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import xarray as xr
 
 from hamjl.checks import number
 from hamjl.engines import select
-from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.errors import ProblemError, shown, warn
 from hamjl.laws import LawLike
 from hamjl.lowering import lower
 from hamjl.methods import MethodLike
@@ -137,7 +136,7 @@ def run(
         raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
     trajectory = run_quietly(recipe, progress=progress)
     if words := shortcoming(trajectory.attrs):
-        warnings.warn(words, RunWarning, stacklevel=3)
+        warn(words)
     return trajectory
 
 

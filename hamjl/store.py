@@ -12,7 +12,6 @@ import math
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ import xarray as xr
 from hamjl import schema, trajectory
 from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
-from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.errors import EngineError, HamjlError, ProblemError, shown, warn
 from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
 from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
@@ -166,11 +165,7 @@ def resume(
         if found.record["status"] in RESUMABLE:
             _Writer(found).run(progress, log)
         elif found.record["status"] != "success":
-            warnings.warn(
-                f"the run has ended at t = {found.record['reached']:g}: {found.record['message']}",
-                RunWarning,
-                stacklevel=2,
-            )
+            warn(f"the run has ended at t = {found.record['reached']:g}: {found.record['message']}")
     return open_store(found.path)
 
 
@@ -304,11 +299,11 @@ class _Writer:
                 committing.result()
             report.write(run.reached, None, status=status)
         if self.record["gaps"]:
-            warnings.warn(self.record["gaps"], RunWarning, stacklevel=4)
+            warn(self.record["gaps"])
         if status != "success":
             stopped = f"stopped at t = {result.reached:g}: {result.message}"
             hint = f"; resume {str(self.path)!r} to go on" if status in RESUMABLE else ""
-            warnings.warn(stopped + hint, RunWarning, stacklevel=4)
+            warn(stopped + hint)
 
     def _loss(self, times: Floats, result: Result) -> float | None:
         """The loss at the sample taken last."""

@@ -52,7 +52,7 @@ class SymbolicSystem(Statement):
     --------
     The scalar linear-quadratic problem (Example 2 of the paper):
 
-    >>> SymbolicSystem({"x": "a*x + b*v"}, ["v"], "q*x**2/2 + r*v**2/2", span=(0, 1), initial={"x": 1},
+    >>> hj.SymbolicSystem({"x": "a*x + b*v"}, ["v"], "q*x**2/2 + r*v**2/2", span=(0, 1), initial={"x": 1},
     ...                parameters={"a": .5, "b": 1, "q": 100, "r": 1})  # doctest: +ELLIPSIS
     SymbolicSystem(...)
     """

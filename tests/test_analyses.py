@@ -109,7 +109,7 @@ def test_parts_of_a_session_put_together_are_not_analysed_by_the_data_of_one():
     network, first = hj.Network.fully_connected(3), hj.signals.series(data(0.0, 0.5, 1.0), "linear")
     session = hj.Session(hj.Problem(network, hj.Objective(), target=first, span=(0, 1), seed=1), method=hj.Euler(0.1))
     parts = [session.advance(1.0)]
-    session.feed(targets=data(1.5, 2.0))
+    session.feed(target=data(1.5, 2.0))
     parts.append(session.advance(2.0))
     moving = [part[["x", "w", "p_x", "p_w", "sign", "y", "z"]] for part in parts]
     both = hj.join(moving)

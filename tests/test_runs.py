@@ -186,3 +186,27 @@ def test_large_layered_limits_run():
     assert hj.solve(problem, hj.BackpropLimit(), times=3).attrs["method"] == "DOP853"
     with pytest.raises(hj.EngineError, match="full"):
         hj.solve(problem, hj.BackpropLimit(), "BDF")
+
+
+FEW = hj.Adaptive("RK45", max_steps=5)
+CALLS = {
+    "solve": lambda problem, folder: hj.solve(problem, method=FEW),
+    "run": lambda problem, folder: hj.run(problem, method=FEW),
+    "store": lambda problem, folder: hj.run(problem, method=FEW, store=folder / "run.zarr"),
+    "resume": lambda problem, folder: hj.resume(folder / "run.zarr"),
+    "session": lambda problem, folder: hj.Session(problem, method=FEW).advance(2.0),
+    "compare": lambda problem, folder: hj.compare(problem, [("boundary_value", hj.Collocation(max_iterations=1))]),
+    "state": lambda problem, folder: hj.Session(problem).state,
+    "targets": lambda problem, folder: hj.Session(problem).feed(targets={}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_warning_points_at_the_users_line(name, tmp_path):
+    problem, call = random_problem(0), CALLS[name]
+    if name == "resume":
+        with pytest.warns(hj.RunWarning):
+            CALLS["store"](problem, tmp_path)
+    with pytest.warns((hj.RunWarning, DeprecationWarning)) as told:
+        call(problem, tmp_path)
+    assert {(one.filename, one.lineno) for one in told} == {(__file__, call.__code__.co_firstlineno)}
