@@ -151,6 +151,14 @@ def one_of(q: float) -> hj.Recipe:
     return hj.Recipe(problem, times=101)
 
 
+def assert_learns(found: Any, reference: Any, rival: Any, **tolerances: float) -> None:
+    """A learning signal is that of the reference, which is not zero everywhere; that of another law is not."""
+    assert float(np.abs(reference).max()) > 1e-3
+    np.testing.assert_allclose(found, reference, **tolerances)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(rival, reference, **tolerances)
+
+
 def finite_difference(f: Callable[[np.ndarray], np.ndarray], y: np.ndarray, h: float = 1e-6) -> np.ndarray:
     """The Jacobian of `f` by central differences."""
     columns = [(f(y + h * e) - f(y - h * e)) / (2 * h) for e in np.eye(len(y))]
