@@ -71,7 +71,7 @@ def live(seed: int, checkpoint: Path) -> xr.Dataset:
     parts = [session.advance(float(u.time[-1]), SAMPLES)]
     for k in range(1, READINGS // CHUNK):
         u, z = next(source)
-        session.feed(inputs=u, targets=z)
+        session.feed(inputs=u, target=z)
         parts.append(session.advance(float(u.time[-1]), SAMPLES))
         if k == READINGS // CHUNK // 2:
             session.checkpoint(checkpoint)

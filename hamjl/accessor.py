@@ -96,13 +96,7 @@ class TrajectoryAccessor:
 
     def _check_known(self, times: Floats) -> None:
         """Refuse samples at which the recipe has no signals: parts of a session put together carry the data of one."""
-        problem = self.recipe.problem
-        if isinstance(problem, SymbolicSystem):
-            signals = list(problem.signals.values())
-        else:
-            signals = [signal for what in ("inputs", "target") for signal, _ in problem.signal_table(what)]
-        low = max((signal.domain[0] for signal in signals), default=-np.inf)
-        high = min((signal.domain[1] for signal in signals), default=np.inf)
+        low, high = self.recipe.problem.known
         slack = 1e-9 * np.abs(times).max()
         if times[0] < low - slack or times[-1] > high + slack:
             raise ProblemError(
@@ -111,11 +105,9 @@ class TrajectoryAccessor:
             )
 
     @property
-    def _labels(self) -> dict[str, tuple[str, ...]]:
-        problem = self.recipe.problem
-        if isinstance(problem, SymbolicSystem):
-            return {"state": tuple(problem.states)}
-        return {"neuron": problem.network.neurons, "arc": problem.network.arcs}
+    def _labels(self) -> dict[str, list[str]]:
+        labels = self.recipe.problem.labels
+        return {dim: labels[dim][1] for dim in ("neuron", "arc", "state") if dim in labels}
 
     @property
     def recipe(self) -> Recipe:

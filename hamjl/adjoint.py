@@ -92,7 +92,7 @@ def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
 
     NaN from where the samples or x are no numbers.
     """
-    names = ("x", "v") if isinstance(problem, SymbolicSystem) else ("x", "w")
+    names = problem.replayed
     numbers = np.logical_and.reduce([np.isfinite(run[name].values).all(axis=1) for name in names])
     alive = len(numbers) if numbers.all() else int(np.argmin(numbers))
     times, result = run.time.values, np.full(len(numbers), np.nan)

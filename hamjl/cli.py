@@ -11,10 +11,8 @@ from typing import Any
 
 import click
 
-from hamjl import errors
+from hamjl import errors, paper
 
-FIGURES = ("fig1", "fig2", "fig3", "fig4")
-BACKPROP, REGRET = "backprop-limit", "regret"
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
 
 
@@ -44,7 +42,7 @@ _engine = click.option("--engine", default=None, help="auto, python or julia.")
 
 
 @main.command()
-@click.argument("figure", type=click.Choice([*FIGURES, BACKPROP, REGRET, "all"]))
+@click.argument("figure", type=click.Choice([*paper.MODULES, "all"]))
 @click.option("-o", "--output", default="figures", show_default=True, help="Folder for NetCDF, PNG and text files.")
 @_engine
 def reproduce(figure: str, output: str, engine: str | None) -> None:
@@ -52,19 +50,11 @@ def reproduce(figure: str, output: str, engine: str | None) -> None:
 
     By name only, since it takes minutes: regret, how far Algorithm 1 is from Theorem 1 over the paper's whole run.
     """
-    from hamjl import convergence, experiments, regret
-
     if Path(output).exists() and not Path(output).is_dir():
         raise errors.ProblemError(f"the output must be a folder, got the file {errors.shown(output)}: name a folder.")
-    chosen = engine or "auto"
-    for name in (*FIGURES, BACKPROP) if figure == "all" else (figure,):
+    for name in paper.ALL if figure == "all" else (figure,):
         try:
-            if name == BACKPROP:
-                written = convergence.reproduce(output, chosen)
-            elif name == REGRET:
-                written = regret.reproduce(output, chosen)
-            else:
-                written = experiments.reproduce(name, output, chosen)
+            written = paper.reproduce(name, output, engine or "auto")
         except OSError as error:
             raise errors.ProblemError(
                 f"the output folder must be writable, got {errors.shown(output)} ({error.strerror})."

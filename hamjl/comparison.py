@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from hamjl import trajectory
-from hamjl.errors import ProblemError, RunWarning, shown
+from hamjl.errors import ProblemError, shown, warn
 from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import Floats
@@ -22,6 +20,7 @@ from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
 from hamjl.solving import run_quietly
+from hamjl.statement import check_problem
 from hamjl.symbolic import SymbolicSystem
 
 OPTIMUM = "boundary_value"
@@ -69,8 +68,7 @@ def compare(
     ProblemError
         If a law or method does not fit the problem, a Dataset is of another one, or two have one label.
     """
-    if not isinstance(problem, Problem | SymbolicSystem):
-        raise ProblemError(f"problem must be a hamjl.Problem or SymbolicSystem, got {shown(problem)}: build one.")
+    check_problem(problem)
     if not isinstance(laws, Iterable) or isinstance(laws, str | xr.Dataset):
         raise ProblemError(f"laws to compare must be a list or a mapping, got {shown(laws)}: write [{shown(laws)}].")
     entries = list(laws.items()) if isinstance(laws, Mapping) else [(None, entry) for entry in laws]
@@ -118,17 +116,11 @@ def compare(
             ends[optimum] = _end(costs[optimum], problem)
     status = {name: str(run.attrs.get("status", "success")) for name, run in runs.items()}
     if status[optimum] != "success":
-        warnings.warn(
-            f"the optimum that laws are judged by is not certified: {runs[optimum].attrs['message']}",
-            RunWarning,
-            stacklevel=2,
-        )
+        warn(f"the optimum that laws are judged by is not certified: {runs[optimum].attrs['message']}")
     if ends[cheapest] < ends[optimum] - _slack(runs[optimum], ends):
-        warnings.warn(
+        warn(
             f"{cheapest} costs {ends[cheapest]:g} where {optimum}, a local minimum, costs {ends[optimum]:g}: regrets "
-            f"are not of the best control; start {optimum} from that of {cheapest}.",
-            RunWarning,
-            stacklevel=2,
+            f"are not of the best control; start {optimum} from that of {cheapest}."
         )
     return _together(runs, costs, order, optimum, asked)
 
@@ -167,7 +159,7 @@ def _check_given(ds: xr.Dataset, problem: Problem | SymbolicSystem, name: str) -
     told = _tells(ds)
     if "time" not in ds.dims or not ("cost" in ds or told):
         raise ProblemError(f"a Dataset to compare must be a trajectory or of hamjl.adjoint, got {name!r}: pass that.")
-    labels = trajectory.coordinates(problem)
+    labels = problem.labels
     same = all(np.array_equal(ds[dim], given) for dim, (_, given) in labels.items() if dim in ds.dims)
     if same and told:
         same = ds.hamjl.recipe.problem == problem

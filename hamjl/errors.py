@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -25,6 +27,17 @@ class EngineError(HamjlError, RuntimeError):
 
 class RunWarning(UserWarning):
     """A run stopped early, as its ``status`` says, or loss or energies have no value, as its ``message`` says."""
+
+
+def warn(message: str, category: type[Warning] = RunWarning) -> None:
+    """Warn at the line of the user's that called hamjl, however deep in it this is."""
+    level, own = 1, 1
+    frame = sys._getframe()
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+            own = level
+    warnings.warn(message, category, stacklevel=own + 1)
 
 
 def shown(given: object) -> str:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from hamjl.checks import number
+from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, shown, unknown
 from hamjl.expressions import Program, check, emit, is_sympy, program, read
 from hamjl.operations import Graph
@@ -102,3 +105,20 @@ def _resolve(
     formula = check(value, symbols, what)
     build(formula)  # refuses what cannot be differentiated, before anything runs
     return formula
+
+
+def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
+    """Check that φ is positive and finite on the span."""
+    if isinstance(phi, float):
+        return
+    with np.errstate(all="ignore"):
+        t = np.linspace(*span, 1001)
+        values = compile_program(dissipation_program(phi), ["f", "rate"])(t)
+        value, rate = (v * np.ones_like(t) for v in values)
+    bad = ~(value > 0) | ~np.isfinite(value) | ~np.isfinite(rate)
+    if bad.any():
+        k = int(np.argmax(bad))
+        raise ProblemError(
+            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
+            f"{shown(phi)}: change it or the span (a number θ gives exp(θ t), safe at any length)."
+        )

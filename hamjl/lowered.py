@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,18 +85,37 @@ class LawCode:
 
 
 @dataclass(frozen=True)
-class MethodCode:
-    """Solver name with tolerances, ``"Euler"`` with its step, or ``"Collocation"`` with its mesh."""
+class EulerCode:
+    """A fixed step."""
+
+    step: float
+    name: ClassVar[str] = "Euler"
+
+
+@dataclass(frozen=True)
+class AdaptiveCode:
+    """A solver's name, its tolerances, and how many steps it may take."""
 
     name: str
-    step: float = 0.0
-    rtol: float = 0.0
-    atol: float = 0.0
-    max_steps: int = 0
-    nodes: int = 0
-    max_nodes: int = 0
-    starts: int = 0
-    effort: float = 1.0
+    rtol: float
+    atol: float
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class CollocationCode:
+    """A certificate's tolerance, and how much may be done for it; 0 leaves the number of nodes or starts open."""
+
+    tolerance: float
+    max_iterations: int
+    nodes: int
+    max_nodes: int
+    starts: int
+    effort: float
+    name: ClassVar[str] = "Collocation"
+
+
+MethodCode = EulerCode | AdaptiveCode | CollocationCode
 
 
 @dataclass(frozen=True, eq=False)

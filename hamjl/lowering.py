@@ -11,7 +11,17 @@ import xarray as xr
 from hamjl import functions
 from hamjl.errors import ProblemError
 from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
-from hamjl.lowered import Floats, LawCode, Lowered, MethodCode, NetworkField, SymbolicField
+from hamjl.lowered import (
+    AdaptiveCode,
+    CollocationCode,
+    EulerCode,
+    Floats,
+    LawCode,
+    Lowered,
+    MethodCode,
+    NetworkField,
+    SymbolicField,
+)
 from hamjl.methods import Adaptive, Collocation, Euler, Method
 from hamjl.problem import Problem
 from hamjl.sampling import Samples, sampling
@@ -59,32 +69,18 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
         )
     starts: tuple[tuple[Floats, Floats], ...] = ()
     if isinstance(method, Collocation):
-        solver = MethodCode(
-            "Collocation",
-            rtol=method.tolerance,
-            max_steps=method.max_iterations,
-            nodes=method.nodes or 0,
-            starts=method.starts or 0,
-            effort=method.effort,
-            max_nodes=method.max_nodes,
-        )
         controls = method.start if isinstance(method.start, tuple) else (method.start,)
         starts = tuple(control_values(problem, one, "start") for one in controls if isinstance(one, xr.DataArray))
-    elif isinstance(method, Euler):
-        solver = MethodCode("Euler", step=method.step)
-    else:
-        assert isinstance(method, Adaptive)
-        solver = MethodCode(method.name, rtol=method.rtol, atol=method.atol, max_steps=method.max_steps)
     if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
-    none = np.zeros(0)
-    record = (lower_field(problem), code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64))
-    return Lowered(*record, starts)
+    field, solver, none = lower_field(problem), lower_method(method), np.zeros(0)
+    return Lowered(field, code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64), starts)
 
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
     """Times (k,) and values (k, arc or control) of a control, in the problem's own order."""
-    dim, names = ("control", problem.controls) if isinstance(problem, SymbolicSystem) else ("arc", problem.network.arcs)
+    dim = problem.control_dim
+    _, names = problem.labels.get(dim, (dim, []))
     if dim not in given.dims or given.sizes[dim] != len(names):
         raise ProblemError(
             f"{what} must be a control of this problem's {len(names)} {dim}s, got {dict(given.sizes)}: give another."
@@ -117,6 +113,7 @@ def _lower_network(problem: Problem) -> NetworkField:
     scale = float(network.velocity.mean()) if objective.scaled_by_velocity else 1.0
     kinds = list(dict.fromkeys(network.activation))
     position = {kind: k for k, kind in enumerate(kinds)}
+    inputs, target = (tuple((signal.table, k) for signal, k in one.pairs()) for one in problem.channels)
     return NetworkField(
         inputs=len(network.inputs),
         neurons=len(network.neurons),
@@ -133,9 +130,21 @@ def _lower_network(problem: Problem) -> NetworkField:
         loss=functions.loss_program(objective.loss),
         regularizer=functions.regularizer_program(objective.regularizer),
         dissipation=functions.dissipation_program(objective.dissipation),
-        input_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("inputs")),
-        target_signals=tuple((signal.table, columns) for signal, columns in problem.signal_table("target")),
+        input_signals=inputs,
+        target_signals=target,
     )
+
+
+def lower_method(method: Method) -> MethodCode:
+    """The numbers of a method."""
+    match method:
+        case Euler(step=step):
+            return EulerCode(step)
+        case Adaptive(name=name, rtol=rtol, atol=atol, max_steps=max_steps):
+            return AdaptiveCode(name, rtol, atol, max_steps)
+        case Collocation(tolerance=tolerance, max_iterations=most, max_nodes=max_nodes, effort=effort):
+            return CollocationCode(tolerance, most, method.nodes or 0, max_nodes, method.starts or 0, effort)
+    raise AssertionError(method)
 
 
 def lower_law(law: Law) -> LawCode:

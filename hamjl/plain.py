@@ -60,8 +60,9 @@ def pack(tree: Any) -> str:
     return json.dumps(encode(tree))
 
 
-def digest(text: str) -> str:
-    """A hash of a text."""
+def digest(given: Any) -> str:
+    """A hash of a text, or of a table of texts and numbers whatever the order of its keys."""
+    text = given if isinstance(given, str) else json.dumps(given, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

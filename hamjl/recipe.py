@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +23,14 @@ from hamjl.laws import BoundaryValue, CostateReversal, Law
 from hamjl.laws import law as to_law
 from hamjl.methods import Adaptive, Collocation, Method
 from hamjl.methods import method as to_method
-from hamjl.plain import ARRAY, Plain, unpack
+from hamjl.plain import ARRAY, Plain, pack, unpack
 from hamjl.problem import Problem
+from hamjl.statement import check_problem
 from hamjl.storage import check_writable, write_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
 
-_KINDS: dict[type[Problem] | type[SymbolicSystem], str] = {Problem: "problem", SymbolicSystem: "system"}
+_KINDS: dict[str, type[Problem | SymbolicSystem]] = {cls.kind: cls for cls in (Problem, SymbolicSystem)}
+FORMAT = 1  # of a recipe, packed or in a file; the first ones do not say so
 _RUN = ("law", "method", "times", "engine")
 
 
@@ -43,8 +45,7 @@ class Recipe(Plain):
     engine: str = "auto"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.problem, Problem | SymbolicSystem):
-            raise ProblemError(f"a recipe needs a Problem or SymbolicSystem, got {shown(self.problem)}: build one.")
+        check_problem(self.problem)
         object.__setattr__(self, "law", to_law(self.law))
         object.__setattr__(self, "method", to_method(self.method))
         if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
@@ -56,22 +57,26 @@ class Recipe(Plain):
         run: dict[str, Any] = {"law": self.law.to_dict(), "method": self.method.to_dict(), "engine": self.engine}
         if self.times is not None:
             run["times"] = self.times
-        return {_KINDS[type(self.problem)]: self.problem._tree(), **run}
+        return {self.problem.kind: self.problem._tree(), **run}
+
+    @cached_property
+    def packed(self) -> str:
+        """The plain form as one text (JSON), arrays and its format included."""
+        return pack({"format": FORMAT, **self._tree()})
 
     def _identity(self) -> Any:
-        return [self._tree() | {_KINDS[type(self.problem)]: None}, self.problem._identity()]
+        return [self._tree() | {self.problem.kind: None}, self.problem._identity()]
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Recipe:
         """Build from the plain form; data files that it names are in `folder` or below; without one it has none."""
-        table = mapping(spec, "recipe")
-        keys(table, "a problem file", (*_KINDS.values(), *_RUN))
-        kinds = [(kind, name) for kind, name in _KINDS.items() if name in table]
+        table = _of_format(mapping(spec, "recipe"))
+        keys(table, "a problem file", (*_KINDS, *_RUN))
+        kinds = [kind for kind in _KINDS if kind in table]
         if len(kinds) != 1:
             raise ProblemError(f"a problem file must hold either [problem] or [system], got {sorted(table)}: add one.")
-        kind, name = kinds[0]
         return cls(
-            kind.from_dict(table[name], folder),
+            _KINDS[kinds[0]].from_dict(table[kinds[0]], folder),
             to_law(table.get("law", CostateReversal())),
             to_method(table.get("method", Adaptive())),
             table.get("times"),
@@ -124,7 +129,7 @@ class Recipe(Plain):
         if path.suffix.lower() != ".toml":
             raise ProblemError(f"a problem file must end in .toml, got {shown(str(path))}: rename it.")
         arrays: dict[str, xr.DataArray] = {}
-        table = _take_out(self._tree(), "recipe", arrays)
+        table = {"format": FORMAT, **_take_out(self._tree(), "recipe", arrays)}
         if arrays:
             beside = path.with_suffix(".arrays.nc")
             table = {"arrays": beside.name, **table}
@@ -144,7 +149,7 @@ class Recipe(Plain):
         """
         path = to_path(path, "the problem file")
         within = path.parent if folder is None else to_path(folder, "folder")
-        table = _table(path)
+        table = _of_format(_table(path))
         name, files = table.pop("arrays", None), Folder(path.parent, within)
         arrays = xr.Dataset() if name is None else read_netcdf(files.find(str(name)))
         try:
@@ -184,6 +189,13 @@ def _table(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ProblemError(f"the problem file must be TOML, got {shown(str(path))} ({reason}).") from None
+
+
+def _of_format(table: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without its format, which must be one that is read here."""
+    if (given := table.pop("format", FORMAT)) != FORMAT or isinstance(given, bool):
+        raise ProblemError(f"a recipe must be of format {FORMAT}, got {shown(given)}: read it with a newer hamjl.")
+    return table
 
 
 def _plain_times(times: Any) -> Any:

@@ -19,6 +19,8 @@ def check(record: Any, schema: Schema, within: str = "") -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"{within or 'it'} must be a table")
     rules = {name.removesuffix("?"): rule for name, rule in schema.items()}
+    if whole(1)(record.get("format")) and "format" in rules and not rules["format"](record["format"]):
+        raise ValueError(f"{within or 'it'} is of format {record['format']}, which a newer hamjl reads")
     for name in record:
         if name not in rules:
             raise ValueError(f"{within or 'it'} has {shown(name)} too")

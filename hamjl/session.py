@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +13,28 @@ import xarray as xr
 from hamjl import schema, trajectory
 from hamjl.checks import number, to_path
 from hamjl.engines import running, select
-from hamjl.errors import HamjlError, ProblemError, RunWarning, shown
+from hamjl.errors import HamjlError, ProblemError, shown, warn
 from hamjl.foreign import reason
+from hamjl.functions import check_dissipation
 from hamjl.laws import BoundaryValue, CostateReversal, LawLike
 from hamjl.laws import law as to_law
 from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
 from hamjl.methods import Euler, MethodLike
 from hamjl.methods import method as to_method
-from hamjl.problem import LONGEST, Problem, check_dissipation
+from hamjl.problem import Problem
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times, sampling
+from hamjl.statement import LONGEST
 from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
 More = xr.DataArray | Mapping[str, xr.DataArray]  # data that go on
 ALIVE = ("running", "success")
+FORMAT = 1  # of a checkpoint; the first ones do not say so
 CHECKPOINT = {
-    **{"recipe": schema.text, "engine": schema.text, "state": schema.table()},
+    **{"format?": schema.one_of(FORMAT), "recipe": schema.text, "engine": schema.text, "state": schema.table()},
     **{"start": schema.real, "time": schema.real, "sampled": lambda value: value == -np.inf or schema.real(value)},
     "status": schema.one_of("running", *STATUS),
 }
@@ -55,10 +57,16 @@ class Session:
 
     Examples
     --------
-    >>> session = Session(problem, CostateReversal(), Euler(0.01))
-    >>> for chunk in stream:
-    ...     session.feed(targets=chunk)
-    ...     part = session.advance(float(chunk.time[-1]))
+    >>> def chunk(*times: float) -> xr.DataArray:
+    ...     return xr.DataArray(np.sin(times), dims="time", coords={"time": list(times)})
+    >>> network = hj.Network.fully_connected(2)
+    >>> problem = hj.Problem(network, hj.Objective(), target=chunk(0.0, 0.5), span=(0, 0.5))
+    >>> session = hj.Session(problem, hj.CostateReversal(), hj.Euler(0.1))
+    >>> for more in (chunk(1.0, 1.5), chunk(2.0)):
+    ...     session.feed(target=more)
+    ...     part = session.advance(float(more.time[-1]))
+    >>> session.time
+    2.0
     """
 
     def __init__(
@@ -125,11 +133,8 @@ class Session:
         if until < self._time:
             raise ProblemError(f"a session goes forward only, got until = {until:g} at {self._time:g}: choose later.")
         self._check_alive()
-        phi = (
-            self.problem.dissipation if isinstance(self.problem, SymbolicSystem) else self.problem.objective.dissipation
-        )
         if until > self._time:
-            check_dissipation(phi, (self._time, until))
+            check_dissipation(self.problem.dissipation, (self._time, until))
         grid, save = self._samples(until, times)
         self._run.aim(until, grid, save)
         with bar((self._time, until), progress) as monitor, stoppable() as asked:
@@ -162,36 +167,42 @@ class Session:
         self._time = self._sampled = self._run.reached if stepping else min(self._run.reached, until)
         part = self._label(grid[: len(result.states)], result)
         if words := trajectory.shortcoming(part.attrs):
-            warnings.warn(words, RunWarning, stacklevel=3)
+            warn(words)
         return part
 
     def _label(self, times: Floats, result: Result) -> xr.Dataset:
         return trajectory.assemble(self._recipe, replace(self._lowered, times=times), result, self._engine.name)
 
-    def feed(self, inputs: More | None = None, targets: More | None = None) -> None:
+    def feed(self, inputs: More | None = None, target: More | None = None, *, targets: More | None = None) -> None:
         """Take more data: sampled signals go on with later samples.
 
         Parameters
         ----------
-        inputs, targets : xarray.DataArray, or mapping from names to DataArrays
+        inputs, target : xarray.DataArray, or mapping from names to DataArrays
             As the problem had them, on later times of the coordinate ``time``. Only signals built from data take more,
             with ``"previous"`` or ``"linear"`` interpolation: a cubic spline would change the past.
+        targets : deprecated
+            The former name of `target`.
 
         Notes
         -----
         What is over is forgotten: from here on `problem`, and the recipe of each part, begin at the present, with the
         state that the session has now; where some signals end there, as soon as these are fed too.
         """
-        problem = self.problem.extended(inputs, targets, since=self._time)
+        if targets is not None:
+            warn("feed(targets=…) is now feed(target=…), as in Problem: rename it.", DeprecationWarning)
+            if target is not None:
+                raise ProblemError("more data of the target are given once, got target and targets: leave one out.")
+            target = targets
+        problem = self.problem.extended(inputs, target, since=self._time)
         if self._start < self._time < problem.span[1] and self._status in ALIVE:
             problem = problem.restarted(self._time, self._run.present(self._time))
         self._recipe = replace(self._recipe, problem=problem)
         self._lowered = replace(self._lowered, field=lower_field(problem), span=(self._start, self._limit))
         self._run.feed(self._lowered)
 
-    @property
-    def state(self) -> xr.Dataset:
-        """The trajectory at the present: x, w, p_x, p_w and all the rest at one time."""
+    def present(self) -> xr.Dataset:
+        """The trajectory at the present: x, w, p_x, p_w and all the rest at one time, by an integrator of its own."""
         self._check_alive()
         copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
         method = self._recipe.method
@@ -205,6 +216,12 @@ class Session:
             )
         return self._label(now, result).isel(time=0)
 
+    @property
+    def state(self) -> xr.Dataset:
+        """Deprecated: the former spelling of `present`."""
+        warn("Session.state is now Session.present(), since it starts an integrator: call that.", DeprecationWarning)
+        return self.present()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, and what is unpickled, are sessions of their own that go on from here."""
         return type(self).restore, (self.checkpoint(),)
@@ -213,6 +230,7 @@ class Session:
     def checkpoint(self, path: str | Path | None = None) -> dict[str, Any]:
         """Return all that `restore` needs, as a dictionary of numbers, texts, arrays and tables; write it to `path`."""
         record = {
+            "format": FORMAT,
             "recipe": self._recipe.packed,
             "engine": self._engine.name,
             "start": self._start,

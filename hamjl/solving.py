@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,16 @@ import xarray as xr
 
 from hamjl.checks import number
 from hamjl.engines import select
-from hamjl.errors import ProblemError, RunWarning, shown
-from hamjl.laws import CostateReversal, LawLike
-from hamjl.laws import law as to_law
+from hamjl.errors import ProblemError, shown, warn
+from hamjl.laws import LawLike
 from hamjl.lowering import lower
 from hamjl.methods import MethodLike
-from hamjl.methods import method as to_method
 from hamjl.problem import Problem
 from hamjl.progress import bar as _bar
 from hamjl.progress import open_log
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
+from hamjl.statement import check_problem
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, shortcoming
 
@@ -69,12 +67,8 @@ def solve(
         If the run ended early: it diverged, was interrupted, or ran out of steps. And if loss or energies have no value
         at some samples, as log(y) for a negative y.
     """
-    if not isinstance(problem, Problem | SymbolicSystem):
-        raise ProblemError(
-            f"problem must be a hamjl.Problem or SymbolicSystem, got {type(problem).__name__}: build one."
-        )
-    recipe = Recipe(problem, to_law(CostateReversal() if law is None else law), to_method(method), times, engine)
-    return run(recipe, progress=progress)
+    check_problem(problem)
+    return run(problem, law, method, times=times, engine=engine, progress=progress)
 
 
 def run(
@@ -142,7 +136,7 @@ def run(
         raise ProblemError("chunk, thin, float32 and log go with a store, got none: give store='run.zarr'.")
     trajectory = run_quietly(recipe, progress=progress)
     if words := shortcoming(trajectory.attrs):
-        warnings.warn(words, RunWarning, stacklevel=3)
+        warn(words)
     return trajectory
 
 

@@ -127,7 +127,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     with beside(path) as folder:
         part = folder / "part"
         with part.open("x", encoding="utf-8") as file:
-            json.dump(table | {CHECK: _checksum(table)}, file)
+            json.dump(table | {CHECK: digest(table)}, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -139,7 +139,7 @@ def read_record(path: Path, schema: Schema) -> dict[str, Any]:
     text = read_text(path)
     try:
         table = json.loads(text)
-        if not isinstance(table, dict) or table.pop(CHECK, None) != _checksum(table):
+        if not isinstance(table, dict) or table.pop(CHECK, None) != digest(table):
             raise ValueError("it is damaged")
         record: dict[str, Any] = json.loads(text, object_hook=decoded)
     except (KeyError, TypeError, RecursionError):
@@ -158,10 +158,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _checksum(table: dict[str, Any]) -> str:
-    return digest(json.dumps(table, sort_keys=True))
 
 
 def save(trajectory: xr.Dataset, path: str | Path) -> Path:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ import xarray as xr
 from hamjl import schema, trajectory
 from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import running, select
-from hamjl.errors import EngineError, HamjlError, ProblemError, RunWarning, shown
+from hamjl.errors import EngineError, HamjlError, ProblemError, shown, warn
 from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
 from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
@@ -82,7 +81,7 @@ def create(
     layout = _layout(chunk, thin, float32, trajectory.describe(recipe.problem), len(lowered.initial), size)
     attributes = trajectory.attributes(recipe, lowered, engine.name)
     record = {
-        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": _digest(attributes)},
+        **{"format": 2, "recipe": digest(recipe.packed), "engine": engine.name, "attributes": digest(attributes)},
         **{"chunk": layout.chunk, "thin": layout.thin, "float32": list(layout.single)},
         **{"length": 0, "time": lowered.span[0], "reached": lowered.span[0], "status": "running"},
         **{"message": "", "gaps": "", "statistics": "{}", "state": None},
@@ -106,7 +105,7 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
     zarr = _zarr()
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(attributes)
-    for name, (dim, given) in trajectory.coordinates(recipe.problem).items():
+    for name, (dim, given) in recipe.problem.labels.items():
         label = group.create_array(name, shape=(len(given),), dtype="string", dimension_names=(dim,))
         label[:] = np.array(given, dtype=object)
     for name, array in _arrays(recipe, layout).items():
@@ -120,12 +119,8 @@ def _write_arrays(path: Path, recipe: Recipe, layout: Layout, attributes: dict[s
 
 def _arrays(recipe: Recipe, layout: Layout) -> dict[str, Stored]:
     """What the arrays in time of a run look like."""
-    sizes = {dim: len(given) for dim, given in trajectory.coordinates(recipe.problem).values()}
+    sizes = {dim: len(given) for dim, given in recipe.problem.labels.values()}
     return layout.arrays(trajectory.describe(recipe.problem), sizes)
-
-
-def _digest(attributes: Mapping[str, Any]) -> str:
-    return digest(json.dumps(attributes, sort_keys=True))
 
 
 def resume(
@@ -170,11 +165,7 @@ def resume(
         if found.record["status"] in RESUMABLE:
             _Writer(found).run(progress, log)
         elif found.record["status"] != "success":
-            warnings.warn(
-                f"the run has ended at t = {found.record['reached']:g}: {found.record['message']}",
-                RunWarning,
-                stacklevel=2,
-            )
+            warn(f"the run has ended at t = {found.record['reached']:g}: {found.record['message']}")
     return open_store(found.path)
 
 
@@ -188,10 +179,7 @@ def open_store(path: str | Path) -> xr.Dataset:
     record, problem = found.record, found.recipe.problem
     with _reading(found.path):
         fields = {name: found.field(name) for name in trajectory.describe(problem)}
-        labels = {
-            name: (dim, np.array(given, dtype=np.str_))
-            for name, (dim, given) in trajectory.coordinates(problem).items()
-        }
+        labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in problem.labels.items()}
         attrs = found.attributes | {name: record[name] for name in ("status", "message", "reached", "statistics")}
         if "solver" in (counts := json.loads(record["statistics"])):
             attrs["method"] = counts["solver"]
@@ -241,7 +229,7 @@ def _find(path: str | Path) -> _Found:
         check_metadata(path, files, arrays, record["length"])
         group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
         attributes = dict(group.attrs)
-        if record.get("attributes") not in (None, _digest(attributes)):
+        if record.get("attributes") not in (None, digest(attributes)):
             raise ValueError("its attributes are others than those it was begun with")
         attributes.pop("recipe", None)
         found = _Found(path, record, files, recipe, layout, arrays, attributes, group)
@@ -311,11 +299,11 @@ class _Writer:
                 committing.result()
             report.write(run.reached, None, status=status)
         if self.record["gaps"]:
-            warnings.warn(self.record["gaps"], RunWarning, stacklevel=4)
+            warn(self.record["gaps"])
         if status != "success":
             stopped = f"stopped at t = {result.reached:g}: {result.message}"
             hint = f"; resume {str(self.path)!r} to go on" if status in RESUMABLE else ""
-            warnings.warn(stopped + hint, RunWarning, stacklevel=4)
+            warn(stopped + hint)
 
     def _loss(self, times: Floats, result: Result) -> float | None:
         """The loss at the sample taken last."""
@@ -323,7 +311,7 @@ class _Writer:
             return None
         last = replace(result, states=result.states[-1:], signs=result.signs[-1:])
         row = len(result.states) - 1
-        values = trajectory.derive(self.recipe.problem, self.lowered, times[row : row + 1], last)
+        values = trajectory.derive(self.lowered, times[row : row + 1], last)
         return float(values["loss" if "loss" in values else "lagrangian"][0])
 
     def _truncate(self) -> None:
@@ -352,7 +340,7 @@ class _Writer:
     def _commit(self, first: int, times: Floats, result: Result, state: dict[str, Any]) -> None:
         """Write rows, wait until they are on the disk, then replace the record."""
         last = first + len(times)
-        values = trajectory.derive(self.recipe.problem, self.lowered, times, result)
+        values = trajectory.derive(self.lowered, times, result)
         try:
             if not (self.path / RECORD).is_file():  # else Zarr would make the folders anew
                 raise FileNotFoundError(2, "it is gone")

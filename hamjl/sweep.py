@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -33,13 +32,14 @@ from hamjl.foreign import read_netcdf
 from hamjl.laws import LawLike
 from hamjl.lowered import Result
 from hamjl.methods import MethodLike
+from hamjl.plain import digest, pack
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
 from hamjl.solving import run_quietly
 from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import assemble, coordinates, describe
+from hamjl.trajectory import assemble, describe
 
 SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "q": "problem.objective.loss_weight",
@@ -211,8 +211,8 @@ def _check_apart(paths: dict[str, tuple[str, ...]]) -> None:
 def _check_alike(recipes: Iterable[Recipe], names: Iterable[str]) -> None:
     """Refuse members whose trajectories would not go into one Dataset, before any is computed."""
     problems = [recipe.problem for recipe in recipes]
-    labels = coordinates(problems[0])
-    if any(coordinates(problem) != labels for problem in problems):
+    labels = problems[0].labels
+    if any(problem.labels != labels for problem in problems):
         raise ProblemError(
             "the members of a sweep must be of one network, got others: make a sweep of each, and compare those."
         )
@@ -398,10 +398,9 @@ def _are_labels(given: list[Any]) -> bool:
 
 def _folder(path: Path, made: list[Recipe | HamjlError], values: dict[str, list[Any]]) -> Path:
     """The folder of a new sweep, or of this one begun before."""
-    found = hashlib.sha256(json.dumps([str(list(v)) for v in values.values()]).encode())
-    for recipe in made:
-        found.update((recipe.packed if isinstance(recipe, Recipe) else str(recipe)).encode())
-    record = {"format": 1, "sweep": found.hexdigest(), "over": {name: len(given) for name, given in values.items()}}
+    told = [pack(recipe.to_dict()) if isinstance(recipe, Recipe) else str(recipe) for recipe in made]
+    found = digest("".join([json.dumps([str(list(v)) for v in values.values()]), *told]))
+    record = {"format": 1, "sweep": found, "over": {name: len(given) for name, given in values.items()}}
     try:
         path.mkdir(exist_ok=True)
         if (path / "sweep.json").exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl import functions, signals
-from hamjl.checks import choice, keys, mapping, number
+from hamjl import channels, functions
+from hamjl.channels import Channels, SignalLike
+from hamjl.checks import keys, mapping, number
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.expressions import CONSTANTS, Formula, Program, check, emit, read, smooth
 from hamjl.foreign import Folder
 from hamjl.operations import FUNCTIONS, Graph, Number
-from hamjl.plain import Plain
-from hamjl.problem import SignalLike, check_dissipation, check_span, common_span, covered, one_signal
-from hamjl.signals import Signal, extended
+from hamjl.signals import Signal
+from hamjl.statement import Statement, check_span
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class SymbolicSystem(Plain):
+class SymbolicSystem(Statement):
     """Minimise ``∫ cost(x, v, t) φ dt`` subject to ``x' = f(x, v, t)``, from x(0); costates p start from `costates`.
 
     The control v is eliminated: it minimises ``cost + p·f``, which must be quadratic in v with a constant, positive
@@ -52,10 +52,12 @@ class SymbolicSystem(Plain):
     --------
     The scalar linear-quadratic problem (Example 2 of the paper):
 
-    >>> SymbolicSystem({"x": "a*x + b*v"}, ["v"], "q*x**2/2 + r*v**2/2", span=(0, 1), initial={"x": 1},
+    >>> hj.SymbolicSystem({"x": "a*x + b*v"}, ["v"], "q*x**2/2 + r*v**2/2", span=(0, 1), initial={"x": 1},
     ...                parameters={"a": .5, "b": 1, "q": 100, "r": 1})  # doctest: +ELLIPSIS
     SymbolicSystem(...)
     """
+
+    kind, control_dim, replayed = "system", "control", ("x", "v")
 
     states: dict[str, str]
     controls: tuple[str, ...]
@@ -88,28 +90,22 @@ class SymbolicSystem(Plain):
             raise ProblemError("a system needs at least one state, got none: write e.g. {'x': 'v'}.")
         if isinstance(controls, str) or not isinstance(controls, Sequence) or not controls:
             raise ProblemError(f"controls must be a non-empty list of names, got {shown(controls)}: write e.g. ['v'].")
-        numbers = {
-            k: number(v, f"parameter {k!r}")
-            for k, v in mapping({} if parameters is None else parameters, "parameters").items()
-        }
-        tables = {
-            k: one_signal(v, f"signal {k!r}") for k, v in mapping({} if signals is None else signals, "signals").items()
-        }
-        symbols = [*formulas, *(f"p_{name}" for name in formulas), *controls, *numbers, *tables, "t"]
+        table = mapping({} if parameters is None else parameters, "parameters")
+        numbers = {k: number(v, f"parameter {k!r}") for k, v in table.items()}
+        table = mapping({} if signals is None else signals, "signals")
+        put("signals", table)
+        put("signals", self.channels[0].assign(table).given)
+        symbols = [*formulas, *(f"p_{name}" for name in formulas), *controls, *numbers, *table, "t"]
         _check_names(symbols)
-        allowed = (*formulas, *controls, *numbers, *tables, "t")
+        allowed = (*formulas, *controls, *numbers, *table, "t")
         put("states", {name: check(f, allowed, f"{name}'") for name, f in formulas.items()})
         put("controls", tuple(controls))
         put("cost", check(cost, allowed, "cost"))
         put("span", check_span(span))
         put("parameters", numbers)
-        put("signals", tables)
-        for name, signal in tables.items():
-            if signal.table.channels != 1:
-                raise ProblemError(f"signal {name!r} must have one channel, got {signal.table.channels}: select one.")
-            covered(signal, self.span, "signals", name, gaps=False)
+        self._check_signals()
         put("dissipation", functions.dissipation(dissipation))
-        check_dissipation(self.dissipation, self.span)
+        functions.check_dissipation(self.dissipation, self.span)
         for what, given in (("initial", initial), ("costates", costates)):
             table = mapping({} if given is None else given, what)
             keys(table, what, tuple(formulas))
@@ -203,27 +199,28 @@ class SymbolicSystem(Plain):
                 best[control] = graph.subtract(best[control], graph.scale(a, k))
         return best
 
+    @property
+    def channels(self) -> tuple[Channels]:
+        """The signals."""
+        return (Channels("signals", tuple(self.signals), self.signals),)
+
+    def _labels(self) -> dict[str, tuple[str, Iterable[str]]]:
+        return {
+            "input": ("input", self.signals),
+            "state": ("state", self.states),
+            "control": ("control", self.controls),
+        }
+
     def extended(self, inputs: Any = None, target: Any = None, since: float = -np.inf) -> SymbolicSystem:
         """The system whose sampled signals go on with more data; see `hamjl.Session.feed`."""
         if target is not None:
             raise ProblemError("a system has no targets but signals: give them as inputs.")
-        held = dict(self.signals)
-        for name, more in mapping({} if inputs is None else inputs, "inputs").items():
-            held[choice(name, self.signals, "A name of inputs")] = extended(held[name], more, since)
-        later = self._with(signals=held, span=common_span(self.span, list(held.values())))
-        for name, signal in held.items():
-            covered(signal, later.span, "signals", name, gaps=False)
-        return later
+        return self._gone_on(mapping({} if inputs is None else inputs, "inputs"), since=since)
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> SymbolicSystem:
         """The system from a later time on, where its `initial_vector` is `state`."""
         initial, costates = (dict(zip(self.states, part.tolist(), strict=True)) for part in np.split(state, 2))
         return self._with(initial=initial, costates=costates, span=(time, self.span[1]))
-
-    @property
-    def known_until(self) -> float:
-        """The time up to which all signals are defined; infinite where they are analytic."""
-        return min((signal.domain[1] for signal in self.signals.values()), default=np.inf)
 
     def __repr__(self) -> str:
         return f"SymbolicSystem({self.states}, cost={self.cost!r}, span={self.span})"
@@ -236,7 +233,7 @@ class SymbolicSystem(Plain):
             "controls": list(self.controls),
             "span": list(self.span),
             **{name: getattr(self, name) for name in names},
-            "signals": {name: signal.spec for name, signal in self.signals.items()},
+            **{one.what: one.to_dict() for one in self.channels},
         }
 
     @classmethod
@@ -247,10 +244,7 @@ class SymbolicSystem(Plain):
         for name in ("states", "controls", "cost", "span"):
             if name not in table:
                 raise ProblemError(f"a system needs {name!r}, got {sorted(table)}: add it.")
-        given = {
-            name: signals.from_dict(part, folder) if isinstance(part, Mapping) else part
-            for name, part in mapping(table.pop("signals", {}), "signals").items()
-        }
+        given = channels.from_dict(table.pop("signals", {}), "signals", folder)
         return cls(table.pop("states"), table.pop("controls"), table.pop("cost"), signals=given, **table)
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hamjl.dynamics import full_dynamics_of
 from hamjl.dynamics.network import NetworkDynamics
 from hamjl.dynamics.symbolic import SymbolicDynamics
 from hamjl.errors import ProblemError, shown
-from hamjl.lowered import Floats, Lowered, NetworkField, Result, SymbolicField
-from hamjl.problem import Problem
+from hamjl.lowered import Floats, Lowered, Result
 from hamjl.recipe import Recipe
-from hamjl.symbolic import SymbolicSystem
+from hamjl.statement import Statement
 
 # name: (dimensions after time, long name, units)
 Description = dict[str, tuple[tuple[str, ...], str, str]]
@@ -46,6 +46,7 @@ SYSTEM: Description = {
     "v": (("control",), "control v that minimises the Hamiltonian", "1/time"),
     **ENERGIES,
 }
+VARIABLES = {"problem": NETWORK, "system": SYSTEM}  # of each kind of problem
 SCALING = (
     "p_x, p_w, lagrangian and hamiltonian are divided by φ(t), so that they stay finite where φ = exp(θ t) would not; "
     "multiply by φ(t) for the paper's quantities"
@@ -60,12 +61,12 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
     ``message`` says where one of them is no number; see `shortcoming`.
     """
     time = lowered.times[: len(result.states)]
-    values = derive(recipe.problem, lowered, time, result)
+    values = derive(lowered, time, result)
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
         for name, (dims, long_name, units) in describe(recipe.problem).items()
     }
-    labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in coordinates(recipe.problem).items()}
+    labels = {name: (dim, np.array(given, dtype=np.str_)) for name, (dim, given) in recipe.problem.labels.items()}
     labels["time"] = ("time", time, TIME)  # type: ignore[assignment]
     attrs = {**attributes(recipe, lowered, engine), **progress(result)}
     if found := gaps(values, time):
@@ -141,12 +142,10 @@ def gaps(values: Mapping[str, Floats], time: Floats) -> str:
     return f"formulas of the problem have no finite value for {found}: change them, or keep to where they have one"
 
 
-def describe(problem: Problem | SymbolicSystem) -> Description:
+def describe(problem: Statement) -> Description:
     """The variables of a trajectory of the problem: name, dimensions after time, long name, units."""
-    if isinstance(problem, SymbolicSystem):
-        return {name: part for name, part in SYSTEM.items() if name != "u" or problem.signals}
     # a dimension of length zero would be unlimited in a NetCDF file
-    return {name: part for name, part in NETWORK.items() if name != "u" or problem.network.inputs}
+    return {name: part for name, part in VARIABLES[problem.kind].items() if name != "u" or "input" in problem.labels}
 
 
 def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
@@ -177,35 +176,25 @@ def progress(result: Result) -> dict[str, Any]:
     }
 
 
-def derive(problem: Problem | SymbolicSystem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+def derive(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
     """The values of all variables at the rows of a result, by name."""
+    dynamics = full_dynamics_of(lowered.field, lowered.law)
+    states, drive = result.states, dynamics.drive(time)
     with np.errstate(all="ignore"):
-        if isinstance(problem, SymbolicSystem):
-            return _derive_system(lowered, time, result)
-        return _derive_network(problem, lowered, time, result)
-
-
-def coordinates(problem: Problem | SymbolicSystem) -> dict[str, tuple[str, list[str]]]:
-    """The labels of a trajectory of the problem: name, dimension, texts."""
-    given: dict[str, tuple[str, Iterable[str]]]
-    if isinstance(problem, SymbolicSystem):
-        given = {
-            "input": ("input", problem.signals),
-            "state": ("state", problem.states),
-            "control": ("control", problem.controls),
+        values = {
+            **dict(zip(dynamics.parts, dynamics.split(states), strict=True)),
+            "sign": result.signs,
+            "lagrangian": dynamics.lagrangian(states, drive),
+            "hamiltonian": dynamics.hamiltonian(states, drive),
         }
-    else:
-        network = problem.network
-        given = {
-            "input": ("input", network.inputs),
-            "neuron": ("neuron", network.neurons),
-            "output": ("output", network.outputs),
-            "arc": ("arc", network.arcs),
-            "arc_source": ("arc", (network.vertices[j] for j in network.source)),
-            "arc_target": ("arc", (network.neurons[i] for i in network.target)),
-        }
-    texts = {name: (dim, [str(label) for label in labels]) for name, (dim, labels) in given.items()}
-    return {name: (dim, labels) for name, (dim, labels) in texts.items() if labels}
+        match dynamics:
+            case NetworkDynamics(field=field):
+                u, z = drive[:, : field.inputs], drive[:, field.inputs : -1]
+                y, loss = values["x"][:, field.outputs], dynamics.loss(states, drive)
+                return values | {"u": u, "y": y, "z": z, "loss": loss}
+            case SymbolicDynamics():
+                return values | {"u": drive[:, :-2], "v": dynamics.controls(states, drive)}
+    raise AssertionError(dynamics)
 
 
 def time_of(variable: xr.DataArray) -> str | None:
@@ -214,39 +203,3 @@ def time_of(variable: xr.DataArray) -> str | None:
     In a sweep over ``time_scale``, say, that is none of them.
     """
     return next((str(dim) for dim in variable.dims if re.fullmatch(r"time(_\d+)?", str(dim))), None)
-
-
-def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
-    assert isinstance(lowered.field, NetworkField)
-    dynamics, d = NetworkDynamics(lowered.field, lowered.law), lowered.field.inputs
-    drive = dynamics.drive(time)
-    x, w, p_x, p_w = dynamics.split(result.states)
-    return {
-        "u": drive[:, :d],
-        "x": x,
-        "y": x[:, problem.network.output_index],
-        "z": drive[:, d:-1],
-        "w": w,
-        "p_x": p_x,
-        "p_w": p_w,
-        "loss": dynamics.loss(result.states, drive),
-        "sign": result.signs,
-        "lagrangian": dynamics.lagrangian(result.states, drive),
-        "hamiltonian": dynamics.hamiltonian(result.states, drive),
-    }
-
-
-def _derive_system(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
-    assert isinstance(lowered.field, SymbolicField)
-    dynamics = SymbolicDynamics(lowered.field, lowered.law)
-    drive = dynamics.drive(time)
-    x, p_x = dynamics.split(result.states)
-    return {
-        "u": drive[:, :-2],
-        "x": x,
-        "p_x": p_x,
-        "v": dynamics.controls(result.states, drive),
-        "sign": result.signs,
-        "lagrangian": dynamics.lagrangian(result.states, drive),
-        "hamiltonian": dynamics.hamiltonian(result.states, drive),
-    }

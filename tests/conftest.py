@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, settings
 
 import hamjl as hj
@@ -95,6 +96,67 @@ def random_problem(seed: int, *, loss="squared_error", dissipation=0.7, span=(0.
         initial={name: {"normal": [0.0, 1.0]} for name in ("x", "w", "p_x", "p_w")},
         seed=seed,
     )
+
+
+@pytest.fixture(scope="module")
+def run() -> xr.Dataset:
+    """A trajectory of a random network."""
+    return hj.solve(random_problem(0), hj.CostateReversal(), times=101)
+
+
+def recipes() -> dict[str, hj.Recipe]:
+    """One of each kind of signal, network, law and method."""
+    time = np.linspace(0, 2, 9)
+    u = xr.DataArray(
+        np.stack((np.sin(time), np.cos(time)), 1), dims=("time", "c"), coords={"time": time, "c": ["u1", "u0"]}
+    )
+    z = xr.DataArray(np.where(time < 1, np.nan, 0.4), dims="time", coords={"time": time})
+    network = hj.Network.layered([2, 3, 1], bias=True, activation={"x0": "a/(1 + exp(-a))"}, velocity={"x3": 2.0})
+    data = hj.Problem(
+        network,
+        hj.Objective(loss="(y - z)**4", regularizer="1 - exp(-w**2)", k=0.2, dissipation="1 + t"),
+        inputs=hj.signals.series(u, "cubic"),
+        target={"x3": hj.signals.series(z, "previous")},
+        span=(0, 2),
+        initial={"x": np.full(4, 0.1), "w": {"normal": [0, 0.5]}},
+        seed=7,
+    )
+    patched = hj.signals.patches(
+        [(0, hj.signals.cosines([(0.1, 2, 0), (0.2, 3, 1)], 0.1)), (1, hj.signals.constant(0.3))]
+    )
+    analytic = hj.Problem(
+        hj.Network.fully_connected(3), hj.Objective.tracking(q=5, r_w=1), target=patched, span=(0, 2), seed=3
+    )
+    arcs = hj.Network.from_arcs([("in", "a"), ("a", "b"), ("b", "a")], inputs=["in"], outputs=["b", "a"])
+    cyclic = hj.Problem(
+        arcs, hj.Objective(loss="softmax_cross_entropy"), inputs=1.0, target={"b": 1.0, "a": 0.0}, span=(0, 2)
+    )
+    system = hj.SymbolicSystem(
+        {"x": "a*x + v"}, ["v"], "(x - z)**2 + v**2", span=(0, 2), parameters={"a": 0.1}, signals={"z": z.fillna(0.1)}
+    )
+    return {
+        "data": hj.Recipe(data, hj.CostateReversal(), hj.Adaptive("LSODA"), times=[0.0, 0.5, 2.0]),
+        "analytic": hj.Recipe(analytic, hj.SignFlip(every_step=True), hj.Euler(0.01), times=30),
+        "cyclic": hj.Recipe(cyclic, hj.SignFlip(radius=3.0), hj.Adaptive("RK45", rtol=1e-5), times=5),
+        "stepped": hj.Recipe(data, hj.HamiltonianLearning(instantaneous=True), hj.Euler(0.01), times=20),
+        "system": hj.Recipe(system, hj.Cauchy(), hj.Adaptive("DOP853")),
+    }
+
+
+def one_of(q: float) -> hj.Recipe:
+    """One of several runs, which differ in q."""
+    target = xr.DataArray(np.sin(np.arange(5.0)), dims="time", coords={"time": np.arange(5.0)})
+    network = hj.Network.fully_connected(3, self_loops=True)
+    problem = hj.Problem(network, hj.Objective.tracking(q=q, r_w=1.0, r=0.1), target=target, span=(0, 2), seed=1)
+    return hj.Recipe(problem, times=101)
+
+
+def assert_learns(found: Any, reference: Any, rival: Any, **tolerances: float) -> None:
+    """A learning signal is that of the reference, which is not zero everywhere; that of another law is not."""
+    assert float(np.abs(reference).max()) > 1e-3
+    np.testing.assert_allclose(found, reference, **tolerances)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(rival, reference, **tolerances)
 
 
 def finite_difference(f: Callable[[np.ndarray], np.ndarray], y: np.ndarray, h: float = 1e-6) -> np.ndarray:

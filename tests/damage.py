@@ -263,7 +263,7 @@ def checkpoint_case(rng: random.Random, folder: Path) -> None:
 def use(path: Path) -> None:
     """All that a session is good for."""
     session = hj.Session.restore(path)
-    session.state.load()
+    session.present().load()
     session.advance(session.time + 0.05, 3, progress=False)
     session.checkpoint()
 

@@ -49,6 +49,9 @@ def test_costates_are_the_gradient_of_the_cost(loss, activation):
         predicted = simpson((found.gradient.values * along.values).sum(axis=1), x=found.time.values)
         plus, minus = (hj.adjoint(problem, control + s * e * change, nodes=1000).attrs["cost"] for s in (1, -1))
         assert predicted == pytest.approx((plus - minus) / (2 * e), rel=1e-6, abs=1e-6)
+        other = hj.adjoint(problem, change, nodes=1000)  # of another control: the checks would tell
+        wrong = simpson((other.gradient.values * along.values).sum(axis=1), x=found.time.values)
+        assert abs(wrong - predicted) > 1e-3 < abs(predicted)
 
         start = problem.initial_state()
         for name, gradient in (("x", found.gradient_x), ("w", found.gradient_w)):
@@ -56,6 +59,7 @@ def test_costates_are_the_gradient_of_the_cost(loss, activation):
             moved = [from_state(problem, start | {name: start[name] + s * step}) for s in (1, -1)]
             plus, minus = (hj.adjoint(other, control, nodes=1000).attrs["cost"] for other in moved)
             assert gradient.values @ step == pytest.approx((plus - minus) / 2, rel=1e-6, abs=1e-6 * e)
+            assert abs((other[f"gradient_{name}"].values - gradient.values) @ step) > 1e-4 * e < abs(plus - minus)
 
 
 def test_the_cost_of_a_control_is_that_of_the_trajectory_which_follows_it():

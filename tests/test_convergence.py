@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from conftest import stiff, tight
 
 import hamjl as hj
-from hamjl import convergence
 from hamjl.cli import main
+from hamjl.paper import convergence
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,6 +53,9 @@ def test_a_stable_cycle_settles_on_the_fixed_points_gradient(engine):
     assert eigenvalues.real.max() < 1 < abs(eigenvalues).max()
     assert float(run.hamjl.alignment().relative_error[-1]) < 1e-9
     assert float(run.hamjl.alignment().relative_error[0]) > 0.1
+    assert float(abs(run.hamjl.backprop_gradient()[-1]).max()) > 1e-2
+    other = hj.solve(cycle(w, 10.0, 1.0, feed=feed, x=0.5), hj.Cauchy(), tight(engine), times=3, engine=engine)
+    assert float(other.hamjl.alignment().relative_error[-1]) > 0.1
 
 
 @pytest.mark.parametrize("w", [[[0.4, 0.9], [0.8, 0.3]], [[1.3, 2.0], [-2.0, 1.3]]], ids=["real", "complex"])

@@ -1,9 +1,16 @@
 """Importing is light, and starts nothing."""
 
+import doctest
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
+
+import hamjl
 
 
 def fresh(code: str) -> str:
@@ -20,8 +27,6 @@ def test_import_leaves_heavy_modules_alone(module):
 
 
 def test_public_names_exist_and_are_documented():
-    import hamjl
-
     for name in hamjl.__all__:
         assert getattr(hamjl, name).__doc__, name
     assert hamjl.__version__
@@ -36,3 +41,17 @@ def test_the_configuration_is_where_the_platform_has_them(platform, folder):
     code = f"{code}; os.environ.pop('XDG_CONFIG_HOME', 0); os.environ.pop('HAMJL_CONFIG', 0)"
     told = fresh(f"{code}; os.environ['HOME'] = '/home/someone'; print(c.configuration_file())")
     assert told.strip() == f"/home/someone/{folder}/config.toml"
+
+
+ROOT = Path(hamjl.__file__).parent
+WITH_EXAMPLES = sorted(
+    path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if ">>> " in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("file", WITH_EXAMPLES)
+def test_examples_in_docstrings_run(file):
+    module = import_module("hamjl." + file.removesuffix(".py").replace("/", "."))
+    found = doctest.testmod(module, extraglobs={"hj": hamjl, "np": np, "xr": xr})
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -56,7 +56,7 @@ def streamed(interpolation: str, method: hj.Method, tmp_path, engine: str = "pyt
     session = hj.Session(problem(u[:7], z[:7], interpolation), method=method, engine=engine)
     parts = [session.advance(1.5, EVERY)]
     for first, last in pairwise(CUTS[1:]):
-        session.feed(inputs=u[first:last], targets={"x0": z[first:last]})
+        session.feed(inputs=u[first:last], target={"x0": z[first:last]})
         end = float(u.time[last - 1])
         parts.append(session.advance(end - 0.1, EVERY))
         if first == 20:
@@ -79,7 +79,7 @@ def test_a_stream_gives_the_trajectory_of_one_call(method, interpolation, tmp_pa
             np.testing.assert_allclose(got[name], whole[name], rtol=1e-10, atol=1e-12)
     assert session.time == 10.0
     assert session.problem.inputs.spec["data"].sizes["time"] <= 15  # what is over is forgotten
-    np.testing.assert_allclose(session.state.w, whole.w[-1], rtol=1e-10)
+    np.testing.assert_allclose(session.present().w, whole.w[-1], rtol=1e-10)
 
 
 def test_on_each_engine_a_stream_gives_the_trajectory_of_one_call(engine, tmp_path):
@@ -140,15 +140,32 @@ def test_a_session_goes_on_beyond_the_span_where_signals_are_analytic():
 
 def test_state_is_the_present():
     session = hj.Session(random_problem(3), method=hj.Euler(0.01))
-    np.testing.assert_array_equal(session.state.w, random_problem(3).initial_state()["w"])
+    np.testing.assert_array_equal(session.present().w, random_problem(3).initial_state()["w"])
     part = session.advance(0.5)
-    assert "time" not in session.state.dims
-    assert float(session.state.time) == session.time == 0.5
-    np.testing.assert_array_equal(session.state.w, part.w[-1])
+    assert "time" not in session.present().dims
+    assert float(session.present().time) == session.time == 0.5
+    np.testing.assert_array_equal(session.present().w, part.w[-1])
     later = hj.Problem(
-        random_problem(3).network, hj.Objective(), inputs={"u0": 0.1, "u1": 0.2}, span=(0, 1), initial=session.state
+        random_problem(3).network, hj.Objective(), inputs={"u0": 0.1, "u1": 0.2}, span=(0, 1), initial=session.present()
     )
     np.testing.assert_array_equal(later.initial_state()["w"], part.w[-1])
+
+
+def test_former_spellings_are_told_and_work():
+    u, z = data()
+    begun, later = problem(u[:7], z[:7], "previous"), {"x0": z[7:]}
+    old, new = (hj.Session(begun, method=hj.Euler(0.1)) for _ in range(2))
+    with pytest.warns(DeprecationWarning, match=r"feed\(targets=…\) is now feed\(target=…\)"):
+        old.feed(targets=later)
+    new.feed(target=later)
+    assert old.problem == new.problem
+    with pytest.warns(DeprecationWarning, match=r"Session.state is now Session.present\(\)"):
+        xr.testing.assert_identical(old.state, new.present())
+    with (
+        pytest.warns(DeprecationWarning, match="rename it"),
+        pytest.raises(hj.ProblemError, match="got target and targets"),
+    ):
+        new.feed(target=later, targets=later)
 
 
 @pytest.mark.parametrize("method", [hj.Euler(0.01), "RK45"], ids=str)
@@ -172,7 +189,7 @@ def test_a_session_that_has_ended_says_so_and_stays_ended(method, tmp_path):
         with pytest.raises(hj.ProblemError, match=status):
             ended.advance(60.0)
         with pytest.raises(hj.ProblemError, match=status):
-            ended.state  # noqa: B018
+            ended.present()
 
 
 @pytest.mark.parametrize("method", [hj.Euler(0.01), hj.Adaptive("auto", 1e-9, 1e-12)], ids=str)
@@ -180,7 +197,7 @@ def test_the_recipe_of_a_part_gives_that_part(method, engine):
     u, z = data()
     session = hj.Session(problem(u[:20], z[:20], "linear"), method=method, engine=engine)
     session.advance(float(u.time[15]))
-    session.feed(inputs=u[20:], targets={"x0": z[20:]})
+    session.feed(inputs=u[20:], target={"x0": z[20:]})
     until = float(u.time[-1])
     part = session.advance(until, EVERY)
     again = hj.run(replace(part.hamjl.recipe, times=EVERY))
@@ -194,12 +211,12 @@ def test_signals_may_be_fed_one_after_another(tmp_path):
     session = hj.Session(problem(u[:20], z[:20], "previous"), method=hj.Euler(0.01))
     session.advance(float(u.time[19]))
     session.feed(inputs=u[20:])  # the target still ends at the present
-    assert session.state.hamjl.recipe.problem.span[1] == session.time
+    assert session.present().hamjl.recipe.problem.span[1] == session.time
     session.checkpoint(tmp_path / "session.json")
     restored = hj.Session.restore(tmp_path / "session.json")
     parts = []
     for one in (session, restored):
-        one.feed(targets={"x0": z[20:]})
+        one.feed(target={"x0": z[20:]})
         parts.append(one.advance(8.0, EVERY))
         assert parts[-1].hamjl.recipe.problem.span == (float(u.time[19]), float(u.time[-1]))
     xr.testing.assert_identical(parts[0][[*STATES]], parts[1][[*STATES]])
@@ -241,7 +258,7 @@ def test_what_a_session_refuses(tmp_path):
     with pytest.raises(hj.ProblemError, match="forward only"):
         session.advance(0.5)
     with pytest.raises(hj.ProblemError, match="must be later"):
-        session.feed(targets={"x0": z[5:12]})
+        session.feed(target={"x0": z[5:12]})
     with pytest.raises(hj.ProblemError, match="mapping"):
         session.feed(inputs={"u0": u[9:, 0]})
     with pytest.raises(hj.ProblemError, match="channel"):
@@ -275,7 +292,7 @@ def fed(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     """The targets of a session on six samples."""
     network = hj.Network.fully_connected(3, outputs=2)
     session = hj.Session(hj.Problem(network, hj.Objective(), target=before, span=(0, 2)), method=hj.Euler(0.5))
-    session.feed(targets=after)
+    session.feed(target=after)
     return session.advance(5.0).z
 
 
@@ -397,7 +414,7 @@ def test_a_forged_checkpoint_of_euler_is_refused(tmp_path):
         path = forged(tmp_path, session.checkpoint(), ["state", "steps"], steps)
         with pytest.raises(hj.ProblemError, match=r"in another order|not that of its steps"):
             hj.Session.restore(path)
-    assert hj.Session.restore(session.checkpoint()).state.time == session.time
+    assert hj.Session.restore(session.checkpoint()).present().time == session.time
 
 
 @pytest.mark.parametrize("kind", FORGED)

@@ -5,7 +5,7 @@ import pytest
 from conftest import tight
 
 import hamjl as hj
-from hamjl.experiments import problem as tracking
+from hamjl.paper.experiments import problem as tracking
 
 A, S, OMEGA = 0.5, 1.0, 0.5
 

@@ -31,7 +31,7 @@ hj.compare(problem, {"flip": (hj.SignFlip(every_step=True), hj.Euler(0.1)), "not
 hj.sweep(problem, {"q": [10, 100], "seed": range(3)}, hj.CostateReversal(), workers=1)
 hj.sweep(lambda q: hj.Problem(network, hj.Objective.tracking(q), inputs=series, span=(0, 1)), {"q": [1.0]})
 session = hj.Session(problem, method=hj.Euler(0.1))
-session.feed(inputs=series, targets={"x4": series})
+session.feed(inputs=series, target={"x4": series})
 parts: list[xr.Dataset] = [session.advance(1.0), session.advance(2.0, times=5)]
 hj.join(parts).to_netcdf("run.nc")
 gains: xr.DataArray = hj.riccati(1, 1, 2.0, 1, [0, 1, 2])
@@ -60,7 +60,7 @@ hj.compare(problem, [1])  # error: list-item
 hj.sweep(problem, ["q"])  # error: arg-type
 hj.sweep(lambda q: network, {"q": [1.0]})  # error: arg-type, return-value
 hj.Session(problem).advance("soon")  # error: arg-type
-hj.Session(problem).feed(targets=0.5)  # error: arg-type
+hj.Session(problem).feed(target=0.5)  # error: arg-type
 hj.backprop(problem)  # error: attr-defined
 number: float = hj.solve(problem)  # error: assignment
 network.velocity = np.ones(5)  # error: misc

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
-from hamjl.lowered import STATUS, Lowered, Monitor, NetworkField, Result
+from hamjl.lowered import STATUS, CollocationCode, Lowered, Monitor, NetworkField, Result
 
 STARTS = 8  # that are tried, if neither a number nor a start is given
 
@@ -21,16 +21,17 @@ def run_boundary(
 ) -> Result:
     """Search for the minimum and sample states and costates at ``lowered.times``."""
     method, (start, end) = lowered.method, lowered.span
+    assert isinstance(method, CollocationCode)
     search = Search(
         lowered.field,
         lowered.initial,
         lowered.span,
-        tolerance=method.rtol,
+        tolerance=method.tolerance,
         nodes=method.nodes,
         starts=method.starts or len(lowered.starts) or STARTS,
         effort=method.effort,
         max_nodes=method.max_nodes,
-        max_iterations=method.max_steps,
+        max_iterations=method.max_iterations,
         given=lowered.starts,
         look=lambda: monitor(start),
         transcribe=transcribe,

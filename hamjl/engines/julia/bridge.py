@@ -18,7 +18,20 @@ from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, 
 from hamjl.engines.running import SECONDS
 from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
-from hamjl.lowered import STATUS, Floats, Integers, LawCode, Lowered, NetworkField, Result, State, SymbolicField
+from hamjl.lowered import (
+    STATUS,
+    AdaptiveCode,
+    EulerCode,
+    Floats,
+    Integers,
+    LawCode,
+    Lowered,
+    MethodCode,
+    NetworkField,
+    Result,
+    State,
+    SymbolicField,
+)
 from hamjl.piecewise import Piecewise
 
 
@@ -211,10 +224,20 @@ def _start(julia: Any, lowered: Lowered, memory: tuple[int, int]) -> Any:
     method, signs = lowered.method, law(julia, lowered.law)
     field = lowered.field
     system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
-    numbers = (float(method.step), float(method.rtol), float(method.atol), int(method.max_steps))
+    numbers = _numbers(method)
     initial, times, save = floats(lowered.initial), floats(lowered.times), integers(lowered.save)
     start, stop = map(float, lowered.span)
     return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save, *memory)
+
+
+def _numbers(method: MethodCode) -> tuple[float, float, float, int]:
+    """Step, tolerances and most steps."""
+    match method:
+        case EulerCode(step=step):
+            return step, 0.0, 0.0, 0
+        case AdaptiveCode(rtol=rtol, atol=atol, max_steps=max_steps):
+            return 0.0, rtol, atol, max_steps
+    raise AssertionError(method)
 
 
 def _addresses(rows: tuple[Floats, Floats]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from hamjl.engines.python import solvers
 from hamjl.engines.python.euler import periodic_sign
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.errors import EngineError
-from hamjl.lowered import Floats, Integers, Lowered, Result, State
+from hamjl.lowered import AdaptiveCode, Floats, Integers, Lowered, Result, State
 from hamjl.schema import Schema, array, check, flag, one_of, real, whole
 
 SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
@@ -34,7 +34,8 @@ class AdaptiveRun:
     """An adaptive integration under way: time, state and sign after the step taken last, and SciPy's solver."""
 
     def __init__(self, dynamics: Dynamics, lowered: Lowered, state: State | None) -> None:
-        self.dynamics, self.lowered = dynamics, lowered
+        assert isinstance(lowered.method, AdaptiveCode)
+        self.dynamics, self.lowered, self.method = dynamics, lowered, lowered.method
         self.y = self.before = dynamics.restrict(lowered.initial)  # after and before the step taken last
         self.reached = self.entered = self.stop = lowered.span[0]
         self.s = 1.0
@@ -57,9 +58,8 @@ class AdaptiveRun:
         self.aim(lowered.span[1], lowered.times, lowered.save)
 
     def _choose(self) -> str:
-        method = self.lowered.method
-        if method.name != "auto":
-            return method.name
+        if self.method.name != "auto":
+            return self.method.name
         if self.dynamics.dimension <= SMALL:
             return "LSODA"
         if self.lowered.law.limit:  # the fast part is gone
@@ -151,7 +151,7 @@ class AdaptiveRun:
     def _schema(self) -> Schema:
         """What a state holds."""
         rules: dict[str, Any] = dict.fromkeys(("reached", "entered", "stop"), real)
-        names = SOLVERS if self.lowered.method.name == "auto" else (self.name,)
+        names = SOLVERS if self.method.name == "auto" else (self.name,)
         rules |= {"s": one_of(-1.0, 1.0), "over": flag, "flipped": flag, "name": one_of(*names)}
         rules |= dict.fromkeys(("y", "before"), array(*self.y.shape))
         rules |= {"guess": array(*self.dynamics.guess.shape), "solver?": schema.table()}
@@ -176,7 +176,7 @@ class AdaptiveRun:
     def _step(self) -> None:
         if self.over:
             self._enter()
-        if self.counts["steps"] >= self.lowered.method.max_steps:
+        if self.counts["steps"] >= self.method.max_steps:
             raise Stop("max_steps")
         solver = self.solver
         try:
@@ -237,8 +237,7 @@ class AdaptiveRun:
             matrix = jacobian(t, y)
             return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
-        method = self.lowered.method
-        options: dict[str, Any] = {"rtol": method.rtol, "atol": method.atol}
+        options: dict[str, Any] = {"rtol": self.method.rtol, "atol": self.method.atol}
         if self.name in ("BDF", "Radau"):
             options["jac"] = jacobian
         elif self.name == "LSODA":

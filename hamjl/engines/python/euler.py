@@ -8,7 +8,7 @@ import numpy as np
 
 from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
-from hamjl.lowered import Floats, Integers, LawCode, Lowered, Result, State, whole_steps
+from hamjl.lowered import EulerCode, Floats, Integers, LawCode, Lowered, Result, State, whole_steps
 from hamjl.schema import array, check, one_of, whole
 
 MOST = 10**18  # steps
@@ -19,7 +19,8 @@ class EulerRun:
     """Algorithm 1 under way: after k steps, with the sign s that step k - 1 had."""
 
     def __init__(self, dynamics: Dynamics, lowered: Lowered, state: State | None) -> None:
-        self.dynamics, self.lowered = dynamics, lowered
+        assert isinstance(lowered.method, EulerCode)
+        self.dynamics, self.lowered, self.step = dynamics, lowered, lowered.method.step
         self.y = dynamics.restrict(lowered.initial)
         self.k, self.s = 0, 1.0
         self.status = "running"
@@ -35,14 +36,12 @@ class EulerRun:
     @property
     def reached(self) -> float:
         """Present time."""
-        return self.lowered.span[0] + self.k * self.lowered.method.step
+        return self.lowered.span[0] + self.k * self.step
 
     def aim(self, until: float, times: Floats, save: Integers) -> None:
         """Set the next goal, the last whole step up to `until`."""
         self.recorder = Recorder(len(self.lowered.initial), times, save)
-        self.last = max(
-            whole_steps((self.lowered.span[0], until), self.lowered.method.step), *save[-1:].tolist(), self.k
-        )
+        self.last = max(whole_steps((self.lowered.span[0], until), self.step), *save[-1:].tolist(), self.k)
         if self.status == "success":
             self.status = "running"
 
@@ -79,7 +78,7 @@ class EulerRun:
 
     def _steps(self, deadline: float) -> None:
         lowered, recorder, dynamics, y, dy = self.lowered, self.recorder, self.dynamics, self.y, self._dy
-        law, step, save = lowered.law, lowered.method.step, recorder.save
+        law, step, save = lowered.law, self.step, recorder.save
         last = self.last
         while self.k < last or (recorder.count < len(save) and save[recorder.count] == last):
             first = self.k - self.k % BLOCK
@@ -108,7 +107,7 @@ class EulerRun:
             self.status = "success"
 
     def _tabulate(self, first: int) -> None:
-        t = self.lowered.span[0] + np.arange(first, first + BLOCK) * self.lowered.method.step
+        t = self.lowered.span[0] + np.arange(first, first + BLOCK) * self.step
         self._drives, self._signs, self._block = self.dynamics.drive(t), _signs(self.lowered.law, t, first), first
 
 

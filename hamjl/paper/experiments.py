@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from hamjl.laws import SignFlip
 from hamjl.methods import Euler
 from hamjl.network import Network
 from hamjl.objective import Objective
+from hamjl.paper.report import Report
 from hamjl.problem import Problem
 from hamjl.signals import Signal
 from hamjl.solving import solve
-from hamjl.storage import save, write_whole
 
 STEP, SPEED, SAMPLES = 0.02, 0.01, 2001
 GUESSES = f"""\
@@ -105,27 +104,15 @@ def experiment(target: str, q: float, engine: str = "auto") -> xr.Dataset:
     return solve(problem(q, targets()[target]), law, method, times=SAMPLES, engine=engine)
 
 
-def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]:
-    """Run the experiments of a figure and write a NetCDF file for each, the figure and its text.
-
-    Returns the paths of the files written to `folder`, which is created if need be. If the run is interrupted, what
-    there is of it is written, and KeyboardInterrupt raised.
-    """
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, folder = FIGURES[name], Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn, axes = plt.subplots(
-        len(figure.runs), figsize=(7.2, 0.6 + 2.6 * len(figure.runs)), layout="constrained", squeeze=False
-    )
-    written, lines = [], [f"{name}. {figure.caption}", ""]
+def reproduce(report: Report, engine: str = "auto") -> None:
+    """Run the experiments of a figure; what there is of one that is interrupted is written first."""
+    figure = FIGURES[report.name]
+    axes = report.axes(len(figure.runs), 1, (7.2, 0.6 + 2.6 * len(figure.runs)))
+    lines = [f"{report.name}. {figure.caption}", ""]
     for ax, (target, q) in zip(axes[:, 0], figure.runs.items(), strict=True):
         run = experiment(target, q, engine)
-        run = run.assign_attrs(title=f"{name}, {target} target, q = {q:g}")
-        written.append(save(run, folder / (f"{name}.nc" if len(figure.runs) == 1 else f"{name}-{target}.nc")))
+        run = run.assign_attrs(title=f"{report.name}, {target} target, q = {q:g}")
+        report.data(run, None if len(figure.runs) == 1 else target)
         if run.attrs["status"] == "interrupted":
             experiment.cache_clear()
             raise KeyboardInterrupt
@@ -137,9 +124,5 @@ def reproduce(name: str, folder: str | Path, engine: str = "auto") -> list[Path]
             f"{target}: RMS error {error:.4f} over the second half (predicting 0 gives {rest:.4f}); "
             f"{run.attrs['status']}."
         )
-    written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
-    plt.close(drawn)
     told = ";\n".join(f"  {target}: {TARGETS[target]}" for target in figure.runs)
-    text = "\n".join([*lines, "", GUESSES.format(targets=told)])
-    written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text, encoding="utf-8")))
-    return written
+    report.close("\n".join([*lines, "", GUESSES.format(targets=told)]))

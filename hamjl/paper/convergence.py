@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -13,10 +12,10 @@ from hamjl.laws import BackpropLimit, CostateReversal, Law
 from hamjl.methods import Adaptive
 from hamjl.network import Network
 from hamjl.objective import Objective
+from hamjl.paper.report import Report
 from hamjl.plots import COLOURS
 from hamjl.problem import Problem
 from hamjl.solving import solve
-from hamjl.storage import save, write_whole
 
 VELOCITIES = (1e2, 10**2.5, 1e3, 10**3.5, 1e4)
 SEEDS = (0, 1, 2)
@@ -76,19 +75,12 @@ def sweep(velocities: Sequence[float], seeds: Sequence[int], engine: str = "auto
     return result.assign_attrs(title="convergence to backpropagation", engine=", ".join(sorted(engines)))
 
 
-def reproduce(folder: str | Path, engine: str = "auto") -> list[Path]:
-    """Run the sweep; write its errors (NetCDF), a figure and a text to `folder`, and return the paths."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    folder, name = Path(folder), "backprop-limit"
-    folder.mkdir(parents=True, exist_ok=True)
+def reproduce(report: Report, engine: str = "auto") -> None:
+    """Run the sweep; its errors, a figure of them and their slopes."""
     errors = sweep(VELOCITIES, SEEDS, engine)
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained", sharex=True)
+    (axes,) = report.axes(1, 2, (7.6, 3.4), sharex=True)
     titles = {"gradient_error": "Local term against the gradient", "weight_error": "Weights against the limit's"}
-    lines = [f"{name}. Errors of costate reversal fall like 1/c.", ""]
+    lines = [f"{report.name}. Errors of costate reversal fall like 1/c.", ""]
     for ax, (variable, title) in zip(axes, titles.items(), strict=True):
         for k, graph in enumerate(errors.graph.values):
             slope = float(errors[f"{variable}_slope"].sel(graph=graph))
@@ -102,12 +94,8 @@ def reproduce(folder: str | Path, engine: str = "auto") -> list[Path]:
         ax.set(title=title, xlabel="velocity c", ylabel="relative error")
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, fontsize="small")
-    written = [save(errors, folder / f"{name}.nc")]
-    written.append(write_whole(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=160)))
-    plt.close(figure)
-    text = "\n".join([*lines, "", WHAT, f"engine {errors.attrs['engine']}"])
-    written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text + "\n", encoding="utf-8")))
-    return written
+    report.data(errors)
+    report.close("\n".join([*lines, "", WHAT, f"engine {errors.attrs['engine']}\n"]))
 
 
 def _solve(given: Problem, law: Law, method: Adaptive, engine: str) -> xr.Dataset:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from hamjl import experiments
 from hamjl.adjoint import adjoint
 from hamjl.laws import BoundaryValue, SignFlip
 from hamjl.methods import Collocation, Euler, control
+from hamjl.paper import experiments
+from hamjl.paper.report import Report
 from hamjl.plots import COLOURS
 from hamjl.problem import Problem
 from hamjl.solving import solve
-from hamjl.storage import save, write_whole
 from hamjl.trajectory import join
 
 ACCURACIES = (10.0, 100.0, 1000.0)
@@ -93,18 +92,10 @@ def costs(q: float, *, end: float = 1200.0, engine: str = "auto") -> tuple[xr.Da
 
 
 def reproduce(
-    folder: str | Path, engine: str = "auto", accuracies: Sequence[float] = ACCURACIES, end: float = 1200.0
-) -> list[Path]:
-    """Solve the paper's run for each accuracy; write data (NetCDF), a figure and a table, and return their paths."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    folder, name = Path(folder), "regret"
-    folder.mkdir(parents=True, exist_ok=True)
-    size = (3.6 * len(accuracies), 5.0)
-    drawn, axes = plt.subplots(2, len(accuracies), figsize=size, layout="constrained", squeeze=False, sharex=True)
+    report: Report, engine: str = "auto", accuracies: Sequence[float] = ACCURACIES, end: float = 1200.0
+) -> None:
+    """Solve the paper's run for each accuracy; costs and outputs, a figure and a table of them."""
+    axes = report.axes(2, len(accuracies), (3.6 * len(accuracies), 5.0), sharex=True)
     lines = [f"{'q':>6} {'law':>18} {'G':>12} {'times the optimum':>18}  optimum: starts, certificate, curvature"]
     parts = []
     for (above, below), q in zip(axes.T, accuracies, strict=True):
@@ -125,10 +116,5 @@ def reproduce(
     axes[0, 0].set_ylabel("output")
     axes[1, 0].set_ylabel("cost G up to each time")
     axes[0, -1].legend(fontsize="x-small", loc="upper right")
-    text = "\n".join([*lines, "", WHAT])
-    data = xr.concat(parts, "q").assign_attrs(title="hamjl reproduce regret")
-    written = [save(data, folder / f"{name}.nc")]
-    written.append(write_whole(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=160)))
-    plt.close(drawn)
-    written.append(write_whole(folder / f"{name}.txt", lambda path: path.write_text(text, encoding="utf-8")))
-    return written
+    report.data(xr.concat(parts, "q").assign_attrs(title="hamjl reproduce regret"))
+    report.close("\n".join([*lines, "", WHAT]))
