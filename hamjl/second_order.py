@@ -38,6 +38,6 @@ def rates(dynamics: NetworkDynamics, y: Floats, drive: Floats, slopes: Floats, s
     moving = np.concatenate((slopes[..., : f.inputs], s * f.velocity * (sigma - x)), axis=-1)
     bend = curvature * p * (arcs.forward(speed, v) + arcs.forward(w, moving))  # λ d/dt log σ'(a)
     source = arcs.backward(w, f.velocity * costate)
-    source[..., f.outputs] += f.loss_scale * dynamics.loss_gradient(x, drive)
+    source += dynamics.loss.signal(x, drive)
     turning = -rate * costate + bend + s * kappa * (f.velocity * costate - slope * source)
     return np.concatenate((acceleration, turning), axis=-1)

@@ -229,7 +229,7 @@ def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Re
         "w": w,
         "p_x": p_x,
         "p_w": p_w,
-        "loss": dynamics.loss(result.states, drive),
+        "loss": dynamics.loss.value(result.states, drive),
         "sign": result.signs,
         "lagrangian": dynamics.lagrangian(result.states, drive),
         "hamiltonian": dynamics.hamiltonian(result.states, drive),

@@ -64,10 +64,7 @@ class NetworkPoint:
 
     def cost_by_state(self) -> Array:
         """∂cℓ/∂x (…, neuron)."""
-        result = np.zeros_like(self.x)
-        gradient = self.model.dynamics.loss_gradient(self.x, self.drive)
-        result[..., self.field.outputs] = self.field.loss_scale * gradient
-        return result
+        return self.model.dynamics.loss.signal(self.x, self.drive)
 
     def cost_by_driver(self) -> Array:
         """∂cℓ/∂w (…, arc)."""
@@ -88,8 +85,7 @@ class NetworkPoint:
         g = self.gain * p
         dg = self.bend * p * (self.arcs.forward(self.w, moved) + self.arcs.forward(dw, self.v))
         by_x = self.arcs.backward(self.w, dg) + self.arcs.backward(dw, g)
-        curvature = self.model.dynamics.loss_curvature(self.x, self.drive, dx[..., f.outputs])
-        by_x[..., f.outputs] += f.loss_scale * curvature
+        by_x[..., f.outputs] += self.model.dynamics.loss.curvature(self.x, self.drive, dx[..., f.outputs])
         by_w = self._outer(dg, self.v)
         by_w += self._outer(g, moved)
         if f.regularizer_scale:
@@ -110,9 +106,7 @@ class NetworkPoint:
         rows[..., 2 * n + f.source[inside] - f.inputs, n + inside] = (self.gain * p)[..., f.target[inside]]
         middle[..., each, 2 * n + each] = middle[..., 2 * n + each, each] = 1.0
         middle[..., n + each, n + each] = self.bend * p
-        for k, column in enumerate(np.eye(len(f.outputs))):
-            curvature = self.model.dynamics.loss_curvature(self.x, self.drive, column)
-            middle[..., f.outputs, f.outputs[k]] += f.loss_scale * curvature
+        middle[..., f.outputs[:, None], f.outputs] += self.model.dynamics.loss.hessian(self.x, self.drive)
         bend = f.regularizer_scale * self.model.regularizer(self.w)[1] * np.ones_like(self.w)
         return rows, middle, bend
 

@@ -107,8 +107,7 @@ class LimitDynamics:
         """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
         f, arcs = self.field, self.inner.arcs
         _, slope = self._sigma(w, drive[: f.inputs], x)
-        source = np.zeros(f.neurons)
-        source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
+        source = self.inner.loss.signal(x, drive)
         if self._order is None:
             total = _solve(np.eye(f.neurons) - self._recurrent(w).T * slope, source)
         else:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hamjl.codegen import compile_program
 from hamjl.dynamics.arcs import DenseArcs, ListedArcs
+from hamjl.dynamics.loss import loss_of
 from hamjl.lowered import LawCode, NetworkField
 from hamjl.piecewise import Piecewise
 
@@ -36,17 +37,15 @@ class NetworkDynamics:
         dense = arcs == n * (field.inputs + n)
         self.arcs = DenseArcs(field) if dense else ListedArcs(field)
         self.activation = _Activation(field)
-        self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
+        self.loss = loss_of(field)
         self._regularizer = compile_program(field.regularizer, ["df"])
+        self._regularizer_value = compile_program(field.regularizer, ["f"])
+        self._regularizer_curvature = compile_program(field.regularizer, ["d2f"])
         self._rate = compile_program(field.dissipation, ["rate"])
         self._phi = compile_program(field.dissipation, ["f"])
         self._dissipative = field.dissipation.only(["rate"]).results != (("rate", "0"),)
         after = field.inputs
         self._signals = [*field.input_signals, *((table, after + columns) for table, columns in field.target_signals)]
-        covered = sum(table.channels for table, _ in field.target_signals)
-        self._partial = covered < len(field.outputs) or any(
-            np.isnan(table.poly).any() for table, _ in field.target_signals
-        )
 
     def split(self, y: Array) -> tuple[Array, Array, Array, Array]:
         """Views x, w, p_x/φ, p_w/φ of a state."""
@@ -98,7 +97,7 @@ class NetworkDynamics:
         np.multiply(s * f.velocity, sigma - x, out=dx)
         np.multiply(pw, -s / f.inertia, out=dw)
         back = f.velocity * p - self.arcs.backward(w, g)
-        back[..., f.outputs] -= f.loss_scale * self.loss_gradient(x, drive)
+        back[..., f.outputs] -= self.loss.gradient(x, drive)
         np.multiply(sp, back, out=dp)
         self.arcs.outer(g, v, dpw)
         if f.regularizer_scale:
@@ -114,16 +113,6 @@ class NetworkDynamics:
         """Let w' in `dy` follow from the p_w at the end of a step, in place."""
         dy[..., self._w] -= s * step / self.field.inertia * dy[..., self._pw]
         return dy
-
-    def loss_gradient(self, x: Array, drive: Array) -> Array:
-        """∂L/∂y (…, output), zero where there is no target."""
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self._loss is None:
-            return _softmax(y, z)[1]
-        gradient = self._loss(y, z)[0]
-        if self._partial:
-            gradient = np.where(np.isnan(z), 0.0, gradient)
-        return gradient
 
     def jacobian(self, y: Array, drive: Array, s: float) -> Any:
         """∂(rhs)/∂y as a sparse CSC matrix (state, state), for one state."""
@@ -145,14 +134,11 @@ class NetworkDynamics:
         g_w = sp.csr_array(
             (g[f.target][inner], (parent, arc[inner])), shape=(n, len(w))
         )  # through w_ki in Σ_k w_ki g_k
-        loss_xx = sp.csr_array((n, n))
-        hessian = self._loss_hessian(x, drive)
-        if hessian.size:
-            rows, columns = np.meshgrid(f.outputs, f.outputs, indexing="ij")
-            keep = hessian != 0
-            loss_xx = sp.csr_array((f.loss_scale * hessian[keep], (rows[keep], columns[keep])), shape=(n, n))
+        hessian = self.loss.hessian(x, drive)
+        row, column = np.nonzero(hessian)
+        loss_xx = sp.csr_array((hessian[row, column], (f.outputs[row], f.outputs[column])), shape=(n, n))
         rate = float(drive[-1])
-        (bend,) = compile_program(f.regularizer, ["d2f"])(w)
+        (bend,) = self._regularizer_curvature(w)
         v_ww = sp.diags_array(f.regularizer_scale * bend * np.ones(len(w)))
         blocks = [
             [s * (first @ a_x - c), s * (first @ a_w), None, None],
@@ -172,33 +158,12 @@ class NetworkDynamics:
         ]
         return sp.block_array(blocks, format="csc")
 
-    def _loss_hessian(self, x: Array, drive: Array) -> Array:
-        """∂²L/∂y² (output, output)."""
-        return self.loss_curvature(x, drive, np.eye(len(self.field.outputs)))
-
-    def loss_curvature(self, x: Array, drive: Array, dy: Array) -> Array:
-        """∂²L/∂y² δy (…, output), zero where there is no target."""
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            return _softmax_curvature(y, z, dy)
-        (bend,) = compile_program(self.field.loss, ["d2f"])(y, z)
-        return np.where(np.isnan(z), 0.0, bend * np.ones_like(y)) * dy
-
     # -- energies ----------------------------------------------------------------------------------------------------
-    def loss(self, y: Array, drive: Array) -> Array:
-        """c q L (…): the loss term of the running cost, 0 where there is no target."""
-        out, z = y[..., self._x][..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            return self.field.loss_scale * _softmax(out, z)[0]
-        (value,) = compile_program(self.field.loss, ["f"])(out, z)
-        value = np.where(np.isnan(z), 0.0, value * np.ones_like(out))
-        return self.field.loss_scale * value.sum(axis=-1)
-
     def running_cost(self, y: Array, drive: Array) -> Array:
         """c ℓ = c (k V + q L), (…)."""
-        (value,) = compile_program(self.field.regularizer, ["f"])(y[..., self._w])
+        (value,) = self._regularizer_value(y[..., self._w])
         total = (value * np.ones_like(y[..., self._w])).sum(axis=-1)
-        return self.loss(y, drive) + self.field.regularizer_scale * total
+        return self.loss.value(y, drive) + self.field.regularizer_scale * total
 
     def kinetic(self, y: Array) -> Array:
         """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
@@ -264,35 +229,26 @@ class NetworkDynamics:
         work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)
         return {
             "dissipation": rate * (self.lagrangian(y, drive) - self.hamiltonian(y, drive)),
-            "target": self._target_power(x, drive, slopes[..., f.inputs :]),
+            "target": self.loss.power(x, drive, slopes[..., f.inputs :]),
             "input": entering,
             "reversal": s * (self.law.costate_sign - 1) * work,
         }
-
-    def _target_power(self, x: Array, drive: Array, slope: Array) -> Array:
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            by_z = -_log_softmax(y)
-            known = ~np.isnan(z).any(axis=-1, keepdims=True)
-        else:
-            (by_z,) = compile_program(self.field.loss, ["dz"])(y, z)
-            known = ~np.isnan(z)
-        return self.field.loss_scale * np.where(known, by_z * slope, 0.0).sum(axis=-1)
 
 
 class _Activation:
     """σ and σ' of all neurons, each by its own program."""
 
     def __init__(self, field: NetworkField) -> None:
-        self.programs, self.of = field.activations, field.activation_of
-        self.two = [compile_program(p, ["f", "df"]) for p in self.programs]
+        self.of = field.activation_of
+        self.two = [compile_program(p, ["f", "df"]) for p in field.activations]
+        self.three = [compile_program(p, ["f", "df", "d2f"]) for p in field.activations]
 
     def __call__(self, a: Array) -> tuple[Any, ...]:
         return self.two[0](a) if len(self.two) == 1 else self._each(self.two, a)
 
     def with_curvature(self, a: Array) -> tuple[Any, ...]:
         """σ, σ', σ''."""
-        return self._each([compile_program(p, ["f", "df", "d2f"]) for p in self.programs], a)
+        return self._each(self.three, a)
 
     def _each(self, functions: list[Any], a: Array) -> tuple[Any, ...]:
         results: tuple[Any, ...] = ()
@@ -303,22 +259,3 @@ class _Activation:
             for result, value in zip(results, values, strict=True):
                 result[..., columns] = value
         return results
-
-
-def _log_softmax(y: Array) -> Array:
-    shifted = y - y.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _softmax(y: Array, z: Array) -> tuple[Array, Array]:
-    """Cross-entropy -Σ z log softmax(y) and its gradient; zero where any target is missing."""
-    z = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z)
-    log_p = _log_softmax(y)
-    return -(z * log_p).sum(axis=-1), z.sum(axis=-1, keepdims=True) * np.exp(log_p) - z
-
-
-def _softmax_curvature(y: Array, z: Array, dy: Array) -> Array:
-    """Hessian of the cross-entropy times δy; zero where any target is missing."""
-    total = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z.sum(axis=-1, keepdims=True))
-    p = np.exp(_log_softmax(y))
-    return total * p * (dy - (p * dy).sum(axis=-1, keepdims=True))
