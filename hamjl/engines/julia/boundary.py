@@ -44,7 +44,7 @@ class NativeTranscription(Transcription):
         self._here, self._value, self._slope = unknown.copy(), np.inf, None
         _array(self._native.unknown)[...] = unknown.reshape(self.control.shape)
         if julia.forward_b(self._native):
-            loss = self.model.dynamics.loss.value(_array(self._native.x), self.drive)
+            loss = self.model.loss.value(_array(self._native.x), self.drive)
             cost = float((self.measure * loss).sum() + _array(self._native.costs).sum())
             self._value = cost if abs(cost) <= BOUND else np.inf
             self.guess = _array(self._native.x)
@@ -64,7 +64,7 @@ class NativeTranscription(Transcription):
         _array(native.direction)[...] = direction.reshape(self.control.shape)
         julia.tangent_b(native)
         x, dx = _array(native.x), _array(native.dx)
-        bend = self.model.dynamics.loss.curvature(x, self.drive, dx[..., outputs])
+        bend = self.model.loss.curvature(x, self.drive, dx[..., outputs])
         _array(native.source)[..., outputs] = self.measure[..., None] * bend
         julia.curvature_b(native)
         return _array(native.result).ravel().copy()
@@ -78,7 +78,7 @@ class NativeTranscription(Transcription):
             NativeTranscription._sweep = (size, julia.Sweep(native))
         sweep = NativeTranscription._sweep[1]
         x = _array(native.x)
-        weighted = self.measure[..., None, None] * self.model.dynamics.loss.hessian(x, self.drive)
+        weighted = self.measure[..., None, None] * self.model.loss.hessian(x, self.drive)
         curvature = bridge.floats(weighted.reshape(-1))
         if not julia.factor_b(sweep, native, bridge.integers(outputs + 1), curvature, shift):
             return None
@@ -99,7 +99,7 @@ class NativeTranscription(Transcription):
 
     def _load_source(self) -> None:
         """The loss pulls at the outputs: measure ∂cℓ/∂x."""
-        slope = self.model.dynamics.loss.gradient(_array(self._native.x), self.drive)
+        slope = self.model.loss.gradient(_array(self._native.x), self.drive)
         _array(self._native.source)[..., self.field.outputs] = self.measure[..., None] * slope
 
     def _start(self, julia: Any) -> Any:
