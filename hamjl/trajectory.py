@@ -216,6 +216,25 @@ def time_of(variable: xr.DataArray) -> str | None:
     return next((str(dim) for dim in variable.dims if re.fullmatch(r"time(_\d+)?", str(dim))), None)
 
 
+def over_time(ds: xr.Dataset, name: str, what: str, *, numbers: bool = False) -> xr.DataArray:
+    """A variable on its own samples, as ``time``, also where they are every k-th one only.
+
+    Errors say `what` needs it: an analysis or a plot; with `numbers`, at times that are numbers.
+    """
+    if name not in ds:
+        raise ProblemError(f"this {what} needs {name} over time, got a Dataset without: keep it.")
+    value, time = ds[name], time_of(ds[name])
+    if time is None or not value.sizes[time]:
+        raise ProblemError(
+            f"this {what} needs samples of {name} over time, got {dict(value.sizes)}: keep or select more."
+        )
+    if numbers and value[time].dtype.kind not in "iuf":
+        raise ProblemError(
+            f"this {what} needs samples of {name} at times that are numbers, got {value[time].dtype}: keep them."
+        )
+    return value if time == "time" else value.drop_vars("time", errors="ignore").rename({time: "time"})
+
+
 def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
     assert isinstance(lowered.field, NetworkField)
     dynamics, d = NetworkDynamics(lowered.field, lowered.law), lowered.field.inputs
