@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from hamjl import analysis
 from hamjl.checks import mapping, number
 from hamjl.errors import ProblemError, shown
 from hamjl.lowered import Floats
@@ -17,7 +18,7 @@ from hamjl.methods import Euler
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.symbolic import SymbolicSystem
-from hamjl.trajectory import time_of
+from hamjl.trajectory import over_time, time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +40,6 @@ class TrajectoryAccessor:
     def __init__(self, dataset: xr.Dataset) -> None:
         self._given = dataset  # and nothing else: a Dataset is pickled with its accessors
 
-    @property
-    def _ds(self) -> xr.Dataset:
-        """All that moves, see `_whole`."""
-        return self._whole(*self._dynamics.parts, "sign")
-
     def _whole(self, *names: str) -> xr.Dataset:
         """Variables over time, in the order of their own network, whatever the order in which the user has them."""
         ds, labels = self._given, self._labels
@@ -55,7 +51,7 @@ class TrajectoryAccessor:
                 )
             if not np.array_equal(ds.indexes[dim], given):
                 ds = ds.sel({dim: list(given)})
-        values = {name: _over_time(ds, name) for name in names}
+        values = {name: over_time(ds, name, "analysis", numbers=True) for name in names}
         _check_alike(ds, names)
         parts = xr.Dataset(values)
         stray = [dim for dim in parts[names[0]].dims if dim not in ("time", *labels)]
@@ -135,7 +131,7 @@ class TrajectoryAccessor:
         It needs no recipe but the names of arcs, neurons and inputs, and keeps further dimensions, as a sweep has.
         """
         inputs, neurons = self._vertices()
-        w, vertices = _over_time(self._given, "w").transpose(..., "arc"), [*inputs, *neurons]
+        w, vertices = over_time(self._given, "w", "analysis", numbers=True).transpose(..., "arc"), [*inputs, *neurons]
         source, target = zip(*(str(arc).split("->") for arc in w.arc.values), strict=True)
         matrix = np.zeros((*w.shape[:-1], len(neurons), len(vertices)))
         matrix[..., [neurons.index(i) for i in target], [vertices.index(j) for j in source]] = w.values
@@ -228,7 +224,8 @@ class TrajectoryAccessor:
         ProblemError if there are no two samples, or none from `start` on.
         """
         ds = self._given
-        y, z = xr.align(_over_time(ds, "y"), _over_time(ds, "z"), join="inner", exclude=set(ds.dims) - {"time"})
+        both = (over_time(ds, name, "analysis", numbers=True) for name in ("y", "z"))
+        y, z = xr.align(*both, join="inner", exclude=set(ds.dims) - {"time"})
         times = y.time.values
         if len(times) < 2:
             raise ProblemError(f"this analysis needs at least two samples in time, got {len(times)}: select more.")
@@ -254,14 +251,14 @@ class TrajectoryAccessor:
         """
         from hamjl.adjoint import replayed_cost
 
-        recipe, law = self.recipe, self._dynamics.law
-        if law.flip == "none" and not law.limit and not isinstance(recipe.method, Euler):
-            values = self.action().values
+        ds, record = self._record()
+        law = record.dynamics.law
+        if law.flip == "none" and not law.limit and not isinstance(record.method, Euler):
+            values = analysis.action(record)
         else:
-            self._time  # noqa: B018  (refuses fewer than two samples)
-            values = replayed_cost(recipe.problem, self._whole("x", "w" if "w" in self._dynamics.parts else "v"))
+            values = replayed_cost(self.recipe.problem, ds if "w" in ds else self._whole("x", "v"))
         attrs = {"long_name": "cost G up to each time", "units": "cost"}
-        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "cost", attrs)
+        return xr.DataArray(values, {"time": ds.time}, ("time",), "cost", attrs)
 
     @_quiet
     def action(self) -> xr.DataArray:
@@ -271,17 +268,9 @@ class TrajectoryAccessor:
         rule where the method is Euler, whose samples are no curve. It is the cost G only of a path with x' = f: see
         `cost`.
         """
-        dynamics = self._dynamics
-        left, right, middle, _ = self._intervals()
-        ends = [
-            dynamics.lagrangian(part[1], dynamics.drive(part[0], part[3])) * dynamics.phi(part[0])
-            for part in (left, middle, right)
-        ]
-        weights = (0.5, 0.0, 0.5) if isinstance(self.recipe.method, Euler) else (1 / 6, 4 / 6, 1 / 6)
-        steps = np.diff(self._time) * sum(w * e for w, e in zip(weights, ends, strict=True))
-        values = np.concatenate(([0.0], np.cumsum(steps)))
+        ds, record = self._record()
         attrs = {"long_name": "integral of the recorded Λ up to each time", "units": "cost"}
-        return xr.DataArray(values, {"time": self._ds.time}, ("time",), "action", attrs)
+        return xr.DataArray(analysis.action(record), {"time": ds.time}, ("time",), "action", attrs)
 
     @_quiet
     def energy_balance(self) -> xr.Dataset:
@@ -295,24 +284,15 @@ class TrajectoryAccessor:
             rule on the powers) and ``imbalance`` (their difference). NaN at the first sample and over intervals with a
             sign flip or a jump of a signal. Accurate to the fourth order of the sampling interval.
         """
-        t, y = self._time, self._states
-        powers = self._dynamics.powers(t, y, self._signs)
-        left, right, middle, whole = self._intervals()
-        ends = [self._dynamics.powers(*part) for part in (left, middle, right)]
-        total = [sum(p.values(), np.zeros(len(t) - 1)) for p in ends]
-        predicted = np.diff(t) * (total[0] + 4 * total[1] + total[2]) / 6
-        energy = [self._dynamics.hamiltonian(p[1], self._dynamics.drive(p[0], p[3])) for p in (left, right)]
-        change = energy[1] - energy[0]
-        padded = {
-            name: np.concatenate(([np.nan], np.where(whole, values, np.nan)))
-            for name, values in (("change", change), ("predicted", predicted), ("imbalance", change - predicted))
-        }
-        result = xr.Dataset({name: ("time", values) for name, values in (powers | padded).items()}, {"time": t})
-        hamiltonian = self._dynamics.hamiltonian(y, self._dynamics.drive(t))
-        result["hamiltonian"] = ("time", hamiltonian, {"long_name": "Hamiltonian H/φ", "units": "cost/time"})
+        _, record = self._record()
+        powers, balance = analysis.powers(record), analysis.balance(record)
+        fields = {name: ("time", values) for name, values in (powers | balance).items()}
+        result = xr.Dataset(fields, {"time": record.t})
+        attrs = {"long_name": "Hamiltonian H/φ", "units": "cost/time"}
+        result["hamiltonian"] = ("time", analysis.hamiltonian(record), attrs)
         for name in powers:
             result[name].attrs = {"long_name": f"{name} power in d(H/φ)/dt", "units": "cost/time²"}
-        for name in padded:
+        for name in balance:
             result[name].attrs = {"long_name": f"{name} of H/φ since the sample before", "units": "cost/time"}
         return result
 
@@ -326,15 +306,11 @@ class TrajectoryAccessor:
         only where every step is saved. For the backprop limit x and p_x get the residual of their equilibrium. The last
         sample is NaN.
         """
-        dynamics = self._dynamics
-        residual = self._mismatch(lambda t, y, s, inside: y, self._flow)
-        if dynamics.law.limit:
-            at_rest = dynamics.equilibrium_residual(self._states, dynamics.drive(self._time), residual)
-            residual = np.where(np.isnan(residual), np.nan, at_rest)
-        fields = {}
-        for name, values in zip(dynamics.parts, dynamics.split(residual), strict=True):
-            units = f"{self._ds[name].attrs.get('units', '1')}/time"
-            fields[name] = self._ds[name].copy(data=values)
+        ds, record = self._record()
+        fields, dynamics = {}, record.dynamics
+        for name, values in zip(dynamics.parts, dynamics.split(analysis.residual(record)), strict=True):
+            units = f"{ds[name].attrs.get('units', '1')}/time"
+            fields[name] = ds[name].copy(data=values)
             fields[name].attrs = {"long_name": f"residual of {name}'", "units": units}
         return xr.Dataset(fields)
 
@@ -347,23 +323,13 @@ class TrajectoryAccessor:
         sampling interval (the second for the backprop limit, whose x has no rate to interpolate by); with Euler and
         every step saved, of the first in the step.
         """
-        from hamjl import second_order
-
         dynamics = self._network_dynamics
-
-        def quantities(t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
-            return second_order.quantities(dynamics, y, dynamics.drive(t, inside), s[:, None])
-
-        def rates(t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
-            slopes = dynamics.slopes(t, inside)
-            return second_order.rates(dynamics, y, dynamics.drive(t, inside), slopes, s[:, None])
-
-        residual = self._mismatch(quantities, rates)
-        arcs = self._ds.sizes["arc"]
-        result = xr.Dataset({"w": self._ds.w.copy(data=residual[:, :arcs])})
+        ds, record = self._record()
+        residual, arcs = analysis.second_order_residual(record), ds.sizes["arc"]
+        result = xr.Dataset({"w": ds.w.copy(data=residual[:, :arcs])})
         result.w.attrs = {"long_name": "residual of w''", "units": "1/time²"}
         if not dynamics.law.limit:
-            result["lambda"] = self._ds.p_x.copy(data=residual[:, arcs:])
+            result["lambda"] = ds.p_x.copy(data=residual[:, arcs:])
             result["lambda"].attrs = {"long_name": "residual of λ'", "units": "cost/time"}
         return result
 
@@ -433,21 +399,15 @@ class TrajectoryAccessor:
         assert isinstance(self._dynamics, NetworkDynamics)
         return self._dynamics
 
-    @property
-    def _time(self) -> Floats:
-        time: Floats = self._ds.time.values
-        if len(time) < 2:
-            raise ProblemError(f"this analysis needs at least two samples in time, got {len(time)}: select more.")
-        return time
-
-    @property
-    def _signs(self) -> Floats:
-        signs: Floats = self._ds.sign.values
-        return signs
-
-    @property
-    def _states(self) -> Floats:
-        return self._packed(self._ds)
+    def _record(self) -> tuple[xr.Dataset, analysis.Record]:
+        """All that moves, with labels and as plain arrays: the Dataset is checked here, once for each analysis."""
+        dynamics = self._dynamics
+        ds = self._whole(*dynamics.parts, "sign")
+        if ds.sizes["time"] < 2:
+            raise ProblemError(
+                f"this analysis needs at least two samples in time, got {ds.sizes['time']}: select more."
+            )
+        return ds, analysis.Record(dynamics, self.recipe.method, ds.time.values, self._packed(ds), ds.sign.values)
 
     def _packed(self, ds: xr.Dataset) -> Floats:
         """States (time, state) of what `_whole` gave; NaN for the parts that were not asked for."""
@@ -458,57 +418,6 @@ class TrajectoryAccessor:
         ]
         return np.concatenate(parts, axis=1)
 
-    def _intervals(self) -> tuple[Any, Any, Any, Any]:
-        """Per sampling interval, (time, state, sign, inside) at left, right and middle, and if nothing jumps in it.
-
-        ``inside`` is the time whose pieces of the signals are in force: at the right end the limit from the left.
-        """
-        t, y, s = self._time, self._states, self._signs
-        middle, h = (t[1:] + t[:-1]) / 2, np.diff(t)[:, None]
-        before = np.maximum(middle, t[1:] - 1e-12 * np.abs(t[[0, -1]]).max())
-        left, right = (t[:-1], y[:-1], s[:-1], t[:-1]), (t[1:], y[1:], s[:-1], before)
-        between = (left[1] + right[1]) / 2 + h / 8 * (self._rhs(*left) - self._rhs(*right))
-        whole = np.ones(len(h), dtype=bool)
-        for table in self._dynamics.signals():
-            whole &= np.searchsorted(table.stops, t[:-1], side="right") == np.searchsorted(table.stops, t[1:])
-        law = self._dynamics.law
-        if law.flip == "periodic":
-            phase = 2 * law.frequency * t + 0.5
-            whole &= np.floor(phase[:-1] + 1e-9) == np.ceil(phase[1:] - 1e-9) - 1
-        elif law.flip == "step":
-            whole[:] = False  # it flips within every interval, whatever the signs at its ends
-        elif law.flip != "none":
-            whole &= s[1:] == s[:-1]
-        return left, right, (middle, between, s[:-1], middle), whole
-
-    def _mismatch(self, quantity: Callable[..., Floats], rate: Callable[..., Floats]) -> Floats:
-        """Observed minus given rate of change of a quantity of the samples, both functions of `_intervals`' tuples.
-
-        (time, …), at the left ends; NaN at the last sample and where an interval is not whole.
-        """
-        h = np.diff(self._time)[:, None]
-        left, right, middle, whole = self._intervals()
-        method = self.recipe.method
-        observed = (quantity(*right) - quantity(*left)) / h
-        if isinstance(method, Euler):
-            whole = np.abs(h[:, 0] / method.step - 1) < 1e-6
-            residual = observed - rate(*left)
-        else:
-            residual = observed - (rate(*left) + 4 * rate(*middle) + rate(*right)) / 6
-        residual = np.where(whole[:, None], residual, np.nan)
-        return np.concatenate((residual, np.full((1, residual.shape[1]), np.nan)))
-
-    def _flow(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
-        """The increments of the law's own steps by their length, or its right-hand side where it has no steps."""
-        rates, method = self._rhs(t, y, s, inside), self.recipe.method
-        if self._dynamics.law.semi_implicit and isinstance(method, Euler):
-            return self._dynamics.lead(rates, s[:, None], method.step)
-        return rates
-
-    def _rhs(self, t: Floats, y: Floats, s: Floats, inside: Floats) -> Floats:
-        """The law's right-hand side at samples (time, state)."""
-        return self._dynamics.rhs(y, self._dynamics.drive(t, inside), s[:, None], np.empty_like(y))
-
 
 @lru_cache(maxsize=16)
 def _dynamics_of(recipe: Recipe) -> FullDynamics:
@@ -516,24 +425,6 @@ def _dynamics_of(recipe: Recipe) -> FullDynamics:
     from hamjl.lowering import lower_field, lower_law
 
     return full_dynamics_of(lower_field(recipe.problem), lower_law(recipe.law))
-
-
-def _over_time(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """A variable on its own samples, as ``time``, also where they are every k-th one only."""
-    if name not in ds:
-        raise ProblemError(f"this analysis needs {name} over time, got a Dataset without: keep it.")
-    value, time = ds[name], time_of(ds[name])
-    if time is None or not value.sizes[time] or value[time].dtype.kind not in "iuf":
-        raise ProblemError(
-            f"this analysis needs samples of {name} at times that are numbers, got {_sampling(value, time)}: keep them."
-        )
-    if time == "time":
-        return value
-    return value.drop_vars("time", errors="ignore").rename({time: "time"})
-
-
-def _sampling(value: xr.DataArray, time: str | None) -> str:
-    return f"{value.sizes[time]} times of type {value[time].dtype}" if time else f"{dict(value.sizes)}"
 
 
 def _names(ds: xr.Dataset, dim: str) -> list[str]:

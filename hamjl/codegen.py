@@ -7,9 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hamjl.expressions import CONSTANTS, Program
 from hamjl.operations import FUNCTIONS
+
+Array = NDArray[np.floating]
 
 
 def compile_program(program: Program, labels: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
@@ -18,6 +21,17 @@ def compile_program(program: Program, labels: Sequence[str]) -> Callable[..., tu
     A result that does not depend on the arguments comes back as a number.
     """
     return _compile(program.only(labels))
+
+
+def elementwise(program: Program, label: str) -> Callable[..., Array]:
+    """One result of a program, as a function of arrays of one shape (…) that gives an array (…)."""
+    function = compile_program(program, [label])
+
+    def evaluate(*arguments: Array) -> Array:
+        (value,) = function(*arguments)
+        return value if isinstance(value, np.ndarray) else np.full(arguments[0].shape, value, dtype=np.float64)
+
+    return evaluate
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ import xarray as xr
 from hamjl import diagram
 from hamjl.checks import number
 from hamjl.errors import ProblemError, shown
-from hamjl.trajectory import time_of
+from hamjl.trajectory import over_time, time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,8 @@ _bars: WeakKeyDictionary[Axes, Any] = WeakKeyDictionary()  # one bar of colours 
 
 def tracking(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Outputs (solid) and their targets (dashed) over time; the first six outputs if there are more."""
-    y = _over_time(ds, "y", "output")
-    z = _over_time(ds, "z", "output") if "z" in ds else None
+    y = _curves(ds, "y", "output")
+    z = _curves(ds, "z", "output") if "z" in ds else None
     ax = _axes(ax)
     names = _labels(y, "output")
     for k, name in enumerate(names[:MANY_LINES]):
@@ -55,7 +55,7 @@ def tracking(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 def energies(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Lagrangian and Hamiltonian (both divided by φ) over time, or the one there is."""
     styles = {"lagrangian": ("Lagrangian Λ/φ", COLOURS[0], "-"), "hamiltonian": ("Hamiltonian H/φ", COLOURS[1], DASHED)}
-    values = {name: _over_time(ds, name) for name in [name for name in styles if name in ds] or styles}
+    values = {name: _curves(ds, name) for name in [name for name in styles if name in ds] or styles}
     ax = _axes(ax)
     for name, value in values.items():
         label, colour, ls = styles[name]
@@ -66,7 +66,7 @@ def energies(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def lines(ds: xr.Dataset, name: str, dim: str, ylabel: str, ax: Axes | None = None) -> Axes:
     """A variable over time, a line for each label of `dim`; the first six if there are more."""
-    value = _over_time(ds, name, dim)
+    value = _curves(ds, name, dim)
     names, ax = _labels(value, dim), _axes(ax)
     for k, label in enumerate(names[:MANY_LINES]):
         _line(ax, value[:, k], color=COLOURS[k], ls=STYLES[k % len(STYLES)], lw=1.4, label=_short(label))
@@ -77,7 +77,7 @@ def lines(ds: xr.Dataset, name: str, dim: str, ylabel: str, ax: Axes | None = No
 
 def weights(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Weights over time: a line for each arc, or bands of percentiles where there are more than sixty."""
-    w = _over_time(ds, "w", "arc")
+    w = _curves(ds, "w", "arc")
     arcs, ax = _labels(w, "arc"), _axes(ax)
     if len(arcs) > MANY_ARCS:
         _bands(ax, w)
@@ -143,16 +143,16 @@ def comparison(ds: xr.Dataset) -> Figure:
 def _draw_values(ax: Axes, ds: xr.Dataset, name: str, dim: str) -> None:
     """The first of a variable under each law, and its target."""
     for k in range(ds.sizes["law"]):
-        value = _over_time(ds.isel(law=k), name, dim)
+        value = _curves(ds.isel(law=k), name, dim)
         _line(ax, value[:, 0], **_law_style(ds, k))
     if "z" in ds and name == "y":
-        _line(ax, _over_time(ds.isel(law=0), "z", dim)[:, 0], color="0.35", ls=":", lw=1.6, label="target")
+        _line(ax, _curves(ds.isel(law=0), "z", dim)[:, 0], color="0.35", ls=":", lw=1.6, label="target")
     _finish(ax, f"{name} of {dim} {_short(_labels(value, dim)[0])}")
 
 
 def _draw_costs(ax: Axes, ds: xr.Dataset) -> None:
     """The cost up to each time under each law, on a scale of powers of ten."""
-    costs = [_over_time(ds.isel(law=k), "cost") for k in range(ds.sizes["law"])]
+    costs = [_curves(ds.isel(law=k), "cost") for k in range(ds.sizes["law"])]
     for k, cost in enumerate(costs):
         _line(ax, cost, **_law_style(ds, k))
     if any(bool((cost[1:] <= 0).any()) for cost in costs):
@@ -210,21 +210,14 @@ def _has(ds: xr.Dataset, name: str, dim: str | None = None) -> bool:
     return time_of(ds[name]) is not None and ds[name].size > 0
 
 
-def _over_time(ds: xr.Dataset, name: str, dim: str | None = None) -> xr.DataArray:
-    """A variable on its own samples, (time,) or (time, dim), also where one label was selected."""
-    if name not in ds:
-        raise ProblemError(f"this plot needs {name} over time, got a Dataset without: keep it.")
-    value = ds[name]
-    time = time_of(value)
-    stray = [str(d) for d in value.dims if d not in (time, dim)]
-    if time is None or not value.size:
-        raise ProblemError(
-            f"this plot needs samples of {name} over time, got {dict(value.sizes)}: keep or select more."
-        )
+def _curves(ds: xr.Dataset, name: str, dim: str | None = None) -> xr.DataArray:
+    """A variable over time, (time,) or (time, dim), also where one label was selected."""
+    value = over_time(ds, name, "plot")
+    stray = [str(d) for d in value.dims if d not in ("time", dim)]
     if stray:
         raise ProblemError(f"a plot is of one run, got {name} along {stray[0]!r} too: select along it.")
-    if time != "time":
-        value = value.drop_vars("time", errors="ignore").rename({time: "time"})
+    if not value.size:
+        raise ProblemError(f"this plot needs at least one {dim} of {name}, got none: keep or select some.")
     if dim is None:
         return value
     return (value if dim in value.dims else value.expand_dims(dim)).transpose("time", dim)
@@ -236,7 +229,7 @@ def _weights_at(ds: xr.Dataset, time: float | None) -> xr.DataArray:
         if time is not None:
             raise ProblemError(f"time chooses one of the samples, got {shown(time)} for weights of one time: omit it.")
         return ds.w if ds.w.dims else ds.w.expand_dims("arc")
-    w = _over_time(ds, "w", "arc")
+    w = _curves(ds, "w", "arc")
     if time is None:
         last = (k for k in range(w.sizes["time"] - 1, -1, -1) if np.isfinite(w[k].values).all())
         return w[next(last, -1)]

@@ -21,23 +21,10 @@ def rates(dynamics: NetworkDynamics, y: Floats, drive: Floats, slopes: Floats, s
 
     `slopes` are the time derivatives of inputs and targets, (…, d + o); `s` is the sign of the flow.
     """
-    f, arcs, kappa = dynamics.field, dynamics.arcs, dynamics.law.costate_sign
-    x, w, p, _ = dynamics.split(y)
-    rate = drive[..., -1:]
-    v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
-    a = arcs.forward(w, v)
-    sigma, slope, curvature = dynamics.activation.with_curvature(a)
-    now = quantities(dynamics, y, drive, s)
-    speed, costate = now[..., : len(f.source)], now[..., len(f.source) :]
-
-    drift = np.empty_like(w)
-    arcs.outer(f.velocity * costate, v, drift)
-    drift += f.regularizer_scale * dynamics.regularizer_slope(w)
-    acceleration = -rate * speed + kappa / f.inertia * drift
-
-    moving = np.concatenate((slopes[..., : f.inputs], s * f.velocity * (sigma - x)), axis=-1)
-    bend = curvature * p * (arcs.forward(speed, v) + arcs.forward(w, moving))  # λ d/dt log σ'(a)
-    source = arcs.backward(w, f.velocity * costate)
-    source[..., f.outputs] += f.loss_scale * dynamics.loss_gradient(x, drive)
-    turning = -rate * costate + bend + s * kappa * (f.velocity * costate - slope * source)
+    f, kappa, rate = dynamics.field, dynamics.law.costate_sign, drive[..., -1:]
+    x, w, p, pw = dynamics.split(y)
+    at, speed = dynamics.at(x, w, drive), -s / f.inertia * pw
+    acceleration = -rate * speed + kappa / f.inertia * at.by_driver(p)
+    _, da = at.moved(s * at.speed(), speed, slopes[..., : f.inputs])
+    turning = -rate * at.slope * p + at.curvature * p * da - s * kappa * at.slope * at.by_state(p)
     return np.concatenate((acceleration, turning), axis=-1)

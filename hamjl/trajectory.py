@@ -190,7 +190,7 @@ def derive(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
         match dynamics:
             case NetworkDynamics(field=field):
                 u, z = drive[:, : field.inputs], drive[:, field.inputs : -1]
-                y, loss = values["x"][:, field.outputs], dynamics.loss(states, drive)
+                y, loss = values["x"][:, field.outputs], dynamics.loss.value(states, drive)
                 return values | {"u": u, "y": y, "z": z, "loss": loss}
             case SymbolicDynamics():
                 return values | {"u": drive[:, :-2], "v": dynamics.controls(states, drive)}
@@ -203,3 +203,22 @@ def time_of(variable: xr.DataArray) -> str | None:
     In a sweep over ``time_scale``, say, that is none of them.
     """
     return next((str(dim) for dim in variable.dims if re.fullmatch(r"time(_\d+)?", str(dim))), None)
+
+
+def over_time(ds: xr.Dataset, name: str, what: str, *, numbers: bool = False) -> xr.DataArray:
+    """A variable on its own samples, as ``time``, also where they are every k-th one only.
+
+    Errors say `what` needs it: an analysis or a plot; with `numbers`, at times that are numbers.
+    """
+    if name not in ds:
+        raise ProblemError(f"this {what} needs {name} over time, got a Dataset without: keep it.")
+    value, time = ds[name], time_of(ds[name])
+    if time is None or not value.sizes[time]:
+        raise ProblemError(
+            f"this {what} needs samples of {name} over time, got {dict(value.sizes)}: keep or select more."
+        )
+    if numbers and value[time].dtype.kind not in "iuf":
+        raise ProblemError(
+            f"this {what} needs samples of {name} at times that are numbers, got {value[time].dtype}: keep them."
+        )
+    return value if time == "time" else value.drop_vars("time", errors="ignore").rename({time: "time"})

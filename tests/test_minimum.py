@@ -1,5 +1,7 @@
 """The search for Theorem 1's minimum: exact Newton steps, many starts, transfers between meshes, saddles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,7 +16,7 @@ from hamjl.control.starts import disjoint_cycles
 from hamjl.control.sweep import Sweep
 from hamjl.control.transcription import Transcription
 from hamjl.lowering import lower_field
-from hamjl.regret import receding_horizon
+from hamjl.paper.regret import receding_horizon
 
 
 def tracker(end: float, *, neurons=5, omega=0.05, self_loops=True, q=100.0) -> hj.Problem:
@@ -287,3 +289,25 @@ def test_a_start_that_nearly_gives_up_is_no_trap():
     with pytest.warns(hj.RunWarning, match="best found"):
         run = hj.solve(problem, hj.BoundaryValue(), hj.Collocation(starts=1, nodes=200, max_nodes=200), times=3)
     assert run.hamjl.statistics["cost"] == pytest.approx(95.101529, abs=1e-5)
+
+
+def test_gauss_and_newtons_hessian_is_that_of_the_linearised_equation():
+    """With J = dx/du by differences of x: the Hessian without the loss plus q Jᵀ L'' J; never indefinite."""
+    problem = tracker(5.0, neurons=2)
+    here = transcribed(problem)
+    unknown = 3 * anywhere(here)
+    field, step = lower_field(problem), 1e-5
+    free = Transcription(replace(field, loss_scale=0.0), here.mesh, problem.initial_vector())
+    own = np.stack([free.curvature(unknown, e) for e in np.eye(unknown.size)], axis=1)
+    y = [
+        [here.at(unknown + sign * e).x[..., field.outputs[0]].ravel() for sign in (step, -step)]
+        for e in np.eye(unknown.size)
+    ]
+    by_unknown = np.stack([(ahead - behind) / (2 * step) for ahead, behind in y], axis=1)
+    expected = own + field.loss_scale * by_unknown.T @ (here.measure.ravel()[:, None] * by_unknown)
+    right = np.random.default_rng(1).normal(size=unknown.size)
+    found = Sweep(here.at(unknown), 0.0, gauss_newton=True).solve(right)
+    np.testing.assert_allclose(expected @ found, right, rtol=0, atol=1e-5)
+    assert np.linalg.eigvalsh(own).min() > 0
+    with pytest.raises(np.linalg.LinAlgError):
+        Sweep(here.at(unknown), 0.0)

@@ -1,137 +1,16 @@
-"""A network as a control problem: neurons driven by weights, and weights that integrate the control v = w'."""
+"""A network as a control problem: weights that integrate the control v = w'."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl.codegen import compile_program
+from hamjl.codegen import elementwise
 from hamjl.control.collocation import MATRIX, NODES, ROOT3, LinearFlow, Mesh
 from hamjl.control.starts import Path
-from hamjl.dynamics.network import NetworkDynamics
-from hamjl.lowered import LawCode, NetworkField
+from hamjl.lowered import NetworkField
 
 Array = NDArray[np.floating]
-
-
-class NetworkModel:
-    """x' = f(x, w, t) and the running cost cℓ(x, w, t) at many times; `drive`, x and w have the same leading axes."""
-
-    def __init__(self, field: NetworkField) -> None:
-        self.field, self.dynamics = field, NetworkDynamics(field, LawCode())
-        self.states = field.neurons
-        self.inner = np.flatnonzero(field.source >= field.inputs)
-        self.regularizer = compile_program(field.regularizer, ["df", "d2f"])
-
-    def at(self, x: Array, w: Array, drive: Array) -> NetworkPoint:
-        """Derivatives at x and w."""
-        return NetworkPoint(self, x, w, drive)
-
-    def cost(self, x: Array, w: Array, drive: Array) -> Array:
-        """cℓ (…)."""
-        return self.dynamics.running_cost(np.concatenate((x, w), axis=-1), drive)
-
-    def best_control(self, states: Array, drive: Array) -> Array:
-        """The control v = -p_w/(m c φ) that minimises the Hamiltonian at full states, (…, arc)."""
-        return -self.dynamics.split(states)[3] / self.field.inertia
-
-    def vertices(self, x: Array, drive: Array) -> Array:
-        """Inputs and neurons, (…, vertex)."""
-        return np.concatenate((drive[..., : self.field.inputs], x), axis=-1) if self.field.inputs else x
-
-
-class NetworkPoint:
-    """f, and the derivatives of f and cℓ, at given x and w (the *driver* of x)."""
-
-    def __init__(self, model: NetworkModel, x: Array, w: Array, drive: Array) -> None:
-        self.model, self.field, self.arcs = model, model.field, model.dynamics.arcs
-        self.x, self.w, self.drive, self.v = x, w, drive, model.vertices(x, drive)
-        self.sigma, slope, bend = model.dynamics.activation.with_curvature(self.arcs.forward(w, self.v))
-        self.gain, self.bend = self.field.velocity * slope * np.ones_like(x), self.field.velocity * bend
-
-    def speed(self) -> Array:
-        """f (…, neuron)."""
-        return self.field.velocity * (self.sigma - self.x)
-
-    def state_jacobian(self) -> Array:
-        """∂f/∂x (…, neuron, neuron)."""
-        f, inner, n = self.field, self.model.inner, self.field.neurons
-        result = np.zeros((*self.x.shape, n))
-        result[..., f.target[inner], f.source[inner] - f.inputs] = self.w[..., inner]
-        result *= self.gain[..., None]
-        result[..., np.arange(n), np.arange(n)] -= f.velocity
-        return result
-
-    def cost_by_state(self) -> Array:
-        """∂cℓ/∂x (…, neuron)."""
-        result = np.zeros_like(self.x)
-        gradient = self.model.dynamics.loss_gradient(self.x, self.drive)
-        result[..., self.field.outputs] = self.field.loss_scale * gradient
-        return result
-
-    def cost_by_driver(self) -> Array:
-        """∂cℓ/∂w (…, arc)."""
-        return self.field.regularizer_scale * self.model.regularizer(self.w)[0] * np.ones_like(self.w)
-
-    def speed_by_driver(self, dw: Array) -> Array:
-        """∂f/∂w δw (…, neuron)."""
-        return self.gain * self.arcs.forward(dw, self.v)
-
-    def driver_by_costate(self, p: Array) -> Array:
-        """(∂f/∂w)ᵀ p (…, arc)."""
-        return self._outer(self.gain * p, self.v)
-
-    def second(self, p: Array, dx: Array, dw: Array) -> tuple[Array, Array]:
-        """Changes of the derivatives of cℓ + p·f by x and by w with (δx, δw), p held."""
-        f = self.field
-        moved = np.concatenate((np.zeros_like(self.drive[..., : f.inputs]), dx), axis=-1)
-        g = self.gain * p
-        dg = self.bend * p * (self.arcs.forward(self.w, moved) + self.arcs.forward(dw, self.v))
-        by_x = self.arcs.backward(self.w, dg) + self.arcs.backward(dw, g)
-        curvature = self.model.dynamics.loss_curvature(self.x, self.drive, dx[..., f.outputs])
-        by_x[..., f.outputs] += f.loss_scale * curvature
-        by_w = self._outer(dg, self.v)
-        by_w += self._outer(g, moved)
-        if f.regularizer_scale:
-            by_w += f.regularizer_scale * self.model.regularizer(self.w)[1] * dw
-        return by_x, by_w
-
-    def second_variation(self, p: Array) -> tuple[Array, Array, Array]:
-        """Second derivatives of cℓ + p·f by (x, w): rowsᵀ middle rows, (…, 3 neuron, x + w), plus a diagonal in w.
-
-        The rows are δx, δa, and Σ_k g_k δw_kj: what meets δx_j where arcs leave it.
-        """
-        f, n, inside = self.field, self.field.neurons, self.model.inner
-        rows = np.zeros((*self.x.shape[:-1], 3 * n, n + len(f.source)))
-        middle = np.zeros((*self.x.shape[:-1], 3 * n, 3 * n))
-        each = np.arange(n)
-        rows[..., each, each] = 1.0
-        rows[..., n : 2 * n, :n], rows[..., n : 2 * n, n:] = self.activation_jacobian()
-        rows[..., 2 * n + f.source[inside] - f.inputs, n + inside] = (self.gain * p)[..., f.target[inside]]
-        middle[..., each, 2 * n + each] = middle[..., 2 * n + each, each] = 1.0
-        middle[..., n + each, n + each] = self.bend * p
-        for k, column in enumerate(np.eye(len(f.outputs))):
-            curvature = self.model.dynamics.loss_curvature(self.x, self.drive, column)
-            middle[..., f.outputs, f.outputs[k]] += f.loss_scale * curvature
-        bend = f.regularizer_scale * self.model.regularizer(self.w)[1] * np.ones_like(self.w)
-        return rows, middle, bend
-
-    def driver_jacobian(self) -> Array:
-        """∂f/∂w (…, neuron, arc)."""
-        return self.gain[..., None] * self.activation_jacobian()[1]
-
-    def activation_jacobian(self) -> tuple[Array, Array]:
-        """∂a/∂x (…, neuron, neuron) and ∂a/∂w (…, neuron, arc)."""
-        f, inner, n = self.field, self.model.inner, self.field.neurons
-        by_x, by_w = np.zeros((*self.x.shape, n)), np.zeros((*self.x.shape, len(f.source)))
-        by_x[..., f.target[inner], f.source[inner] - f.inputs] = self.w[..., inner]
-        by_w[..., f.target, np.arange(len(f.source))] = self.v[..., f.source]
-        return by_x, by_w
-
-    def _outer(self, g: Array, v: Array) -> Array:
-        result = np.empty_like(self.w)
-        self.arcs.outer(g, v, result)
-        return result
 
 
 class WeightControl:
@@ -240,13 +119,12 @@ class WeightControl:
 
 def _riccati(field: NetworkField, mesh: Mesh) -> Array:
     """θ(t) at the stages, from θ(T) = 0: θ' = θ² - ρθ - κ/(m c), with κ the regulariser's curvature at w = 0."""
-    (bend,) = compile_program(field.regularizer, ["d2f"])(np.zeros(1))
-    ratio = field.regularizer_scale * max(float(np.max(bend)), 0.0) / field.inertia
+    bend = float(elementwise(field.regularizer, "d2f")(np.zeros(1))[0])
+    ratio = field.regularizer_scale * max(bend, 0.0) / field.inertia
     theta = np.zeros(mesh.stages.shape)
     if ratio == 0.0 or not np.isfinite(ratio):
         return theta
-    (rate,) = compile_program(field.dissipation, ["rate"])(mesh.stages)
-    rate = rate * np.ones_like(theta)
+    rate = elementwise(field.dissipation, "rate")(mesh.stages)
     value = 0.0
     for k in range(len(mesh) - 1, -1, -1):
         # constant ρ over the step: θ' = (θ - a)(θ - b) with a > 0 > b, backwards towards a

@@ -20,7 +20,8 @@ class SymbolicModel:
     """x' = f(x, v, t) and the running cost of a `SymbolicField`; `drive`, x and v have the same leading axes."""
 
     def __init__(self, field: SymbolicField) -> None:
-        self.field, self.dynamics = field, SymbolicDynamics(field, LawCode())
+        self.field, dynamics = field, SymbolicDynamics(field, LawCode())
+        self.drive, self.phi, self._controls = dynamics.drive, dynamics.phi, dynamics.controls
         n, m = self.states, self.controls = field.states, field.controls
         names = {
             "f": (n,),
@@ -56,7 +57,7 @@ class SymbolicModel:
 
     def best_control(self, states: Array, drive: Array) -> Array:
         """The controls that minimise the Hamiltonian at full states, (…, control)."""
-        return self.dynamics.controls(states, drive)
+        return self._controls(states, drive)
 
     def arguments(self, x: Array, p: Array, v: Array, drive: Array) -> tuple[Array, ...]:
         """Arguments of the formulas: x, p, v, signals, t."""

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamjl.control.collocation import MATRIX, LinearFlow, Mesh
-from hamjl.control.network import NetworkModel, WeightControl
+from hamjl.control.network import WeightControl
 from hamjl.control.sweep import Sweep
 from hamjl.control.symbolic import DirectControl, SymbolicModel
+from hamjl.dynamics.model import NetworkModel
 from hamjl.errors import ProblemError
 from hamjl.lowered import BOUND, NetworkField, SymbolicField
 
@@ -57,14 +58,15 @@ class Transcription:
             self.measure = mesh.weights * self.phi(mesh.stages)
             self.control = DirectControl(field, mesh, self.measure)
         self.x0 = initial[: self.model.states]
-        self.drive = self.model.dynamics.drive(mesh.stages)
+        self.drive = self.model.drive(mesh.stages)
         self.guess: Array | None = None  # of x at the stages
         self.end: Array | None = None  # φ (p_x, p_w) at the last node; zero by default
         self._visited: list[Point] = []
 
     def phi(self, t: Array) -> Array:
         """φ(t)."""
-        return self.model.dynamics.phi(t)
+        phi: Array = self.model.phi(t)
+        return phi
 
     def cost(self, unknown: Array) -> float:
         """G; infinite where x cannot be found."""

@@ -70,59 +70,45 @@ class LimitDynamics:
 
     def _forward(self, w: Array, drive: Array) -> Array:
         """x = σ(a), by layers on a DAG."""
-        u, x = drive[: self.field.inputs], np.zeros(self.field.neurons)
         if self._order is None:
-            return self._fixed_point(w, u)
+            return self._fixed_point(w, drive)
+        x = np.zeros(self.field.neurons)
         for layer in self._order:
-            x[layer] = self._sigma(w, u, x)[0][layer]
+            x[layer] = self.inner.at(x, w, drive).sigma[layer]
         return x
 
-    def _fixed_point(self, w: Array, u: Array) -> Array:
+    def _fixed_point(self, w: Array, drive: Array) -> Array:
         """x = σ(a) on a cyclic graph, by pseudo-transient continuation from where it last was.
 
         These are implicit steps of (7), longer and longer, so that equilibria which (7) would reach are found.
         """
         x, pace, before = self.guess, 1.0, np.inf
-        one, matrix = np.eye(len(x)), self._recurrent(w)
+        one, matrix = np.eye(len(x)), self.inner.recurrent(w)
         for _ in range(200):
-            sigma, slope = self._sigma(w, u, x)
-            residual = sigma - x
+            at = self.inner.at(x, w, drive)
+            residual = at.sigma - x
             size = float(np.abs(residual).max())
             if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
                 self.guess = x
                 return x
             pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
             before = size
-            x = x + _solve((1.0 + 1.0 / pace) * one - slope[:, None] * matrix, residual)
+            x = x + _solve((1.0 + 1.0 / pace) * one - at.slope[:, None] * matrix, residual)
             if not np.isfinite(x).all():
                 break
         raise NoFixedPointError
 
-    def _sigma(self, w: Array, u: Array, x: Array) -> tuple[Array, Array]:
-        """σ(a) and σ'(a), (neuron)."""
-        sigma, slope = self.inner.activation(self.inner.arcs.forward(w, np.concatenate((u, x))))
-        return sigma * np.ones_like(x), slope * np.ones_like(x)
-
     def _backward(self, w: Array, x: Array, drive: Array) -> Array:
         """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
-        f, arcs = self.field, self.inner.arcs
-        _, slope = self._sigma(w, drive[: f.inputs], x)
-        source = np.zeros(f.neurons)
-        source[f.outputs] = f.loss_scale * self.inner.loss_gradient(x, drive)
+        at = self.inner.at(x, w, drive)
+        source = at.cost_by_state()
         if self._order is None:
-            total = _solve(np.eye(f.neurons) - self._recurrent(w).T * slope, source)
+            total = _solve(np.eye(len(x)) - self.inner.recurrent(w).T * at.slope, source)
         else:
             total = source.copy()
             for layer in reversed(self._order):
-                total[layer] = (source + arcs.backward(w, slope * total))[layer]
-        return total / f.velocity
-
-    def _recurrent(self, w: Array) -> Array:
-        f = self.field
-        inner = f.source >= f.inputs
-        matrix = np.zeros((f.neurons, f.neurons))
-        matrix[f.target[inner], f.source[inner] - f.inputs] = w[inner]
-        return matrix
+                total[layer] = (source + self.inner.arcs.backward(w, at.slope * total))[layer]
+        return total / self.field.velocity
 
 
 def _solve(matrix: Array, rhs: Array) -> Array:

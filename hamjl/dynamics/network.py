@@ -1,7 +1,4 @@
-"""Hamilton's equations of a network in NumPy: right-hand sides, sparse Jacobian, energies.
-
-States may carry leading axes, (…, state), so one code serves the integrators and the analysis of whole trajectories.
-"""
+"""Hamilton's equations of a network in NumPy: right-hand sides, sparse Jacobian, energies."""
 
 from __future__ import annotations
 
@@ -10,43 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl.codegen import compile_program
-from hamjl.dynamics.arcs import DenseArcs, ListedArcs
+from hamjl.dynamics.model import NetworkModel
 from hamjl.lowered import LawCode, NetworkField
-from hamjl.piecewise import Piecewise
 
 Array = NDArray[np.floating]
 
 
-class NetworkDynamics:
-    """Equations (14), (18), (23) of a `NetworkField`, with costates divided by φ.
-
-    A *drive* is a row (…, d + o + 1) of all that depends on time: inputs u, targets z, and ρ = φ'/φ.
-    """
+class NetworkDynamics(NetworkModel):
+    """Equations (14), (18), (23) of a `NetworkField`, with costates divided by φ; states may carry leading axes."""
 
     parts: tuple[str, ...] = ("x", "w", "p_x", "p_w")
 
     def __init__(self, field: NetworkField, law: LawCode) -> None:
-        self.field, self.law = field, law
+        super().__init__(field)
+        self.law = law
         self.guess: Array = np.zeros(0)
         n, arcs = field.neurons, len(field.source)
         self.dimension = 2 * (n + arcs)
         self._x, self._w = slice(0, n), slice(n, n + arcs)
         self._p, self._pw = slice(n + arcs, 2 * n + arcs), slice(2 * n + arcs, self.dimension)
-        dense = arcs == n * (field.inputs + n)
-        self.arcs = DenseArcs(field) if dense else ListedArcs(field)
-        self.activation = _Activation(field)
-        self._loss = compile_program(field.loss, ["df"]) if not field.softmax else None
-        self._regularizer = compile_program(field.regularizer, ["df"])
-        self._rate = compile_program(field.dissipation, ["rate"])
-        self._phi = compile_program(field.dissipation, ["f"])
         self._dissipative = field.dissipation.only(["rate"]).results != (("rate", "0"),)
-        after = field.inputs
-        self._signals = [*field.input_signals, *((table, after + columns) for table, columns in field.target_signals)]
-        covered = sum(table.channels for table, _ in field.target_signals)
-        self._partial = covered < len(field.outputs) or any(
-            np.isnan(table.poly).any() for table, _ in field.target_signals
-        )
 
     def split(self, y: Array) -> tuple[Array, Array, Array, Array]:
         """Views x, w, p_x/φ, p_w/φ of a state."""
@@ -60,49 +40,17 @@ class NetworkDynamics:
         """The full state: `y` itself."""
         return y
 
-    # -- what depends on time ----------------------------------------------------------------------------------------
-    def signals(self) -> list[Piecewise]:
-        """All signal tables."""
-        return [table for table, _ in self._signals]
-
-    def drive(self, t: Array | float, inside: Array | float | None = None) -> Array:
-        """The drive (…, d + o + 1) at times (…); with `inside`, on the pieces that are in force at those times."""
-        t = np.asarray(t, dtype=np.float64)
-        result = np.full((*t.shape, self.field.inputs + len(self.field.outputs) + 1), np.nan)
-        for table, columns in self._signals:
-            result[..., columns] = table.value(t, None if inside is None else table.piece(inside))
-        result[..., -1] = self._rate(t)[0]
-        return result
-
-    def phi(self, t: Array) -> Array:
-        """φ(t)."""
-        return self._phi(t)[0] * np.ones_like(t)
-
-    def slopes(self, t: Array, inside: Array | None = None) -> Array:
-        """Time derivatives of u and z, (…, d + o)."""
-        result = np.zeros((*t.shape, self.field.inputs + len(self.field.outputs)))
-        for table, columns in self._signals:
-            result[..., columns] = table.slope(t, None if inside is None else table.piece(inside))
-        return result
-
     # -- the equations of motion -------------------------------------------------------------------------------------
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
         """Write the time derivative of `y` to `out`; `s` is the sign s(t), a number or broadcastable to (…, 1)."""
-        f = self.field
         x, w, p, pw = self.split(y)
         dx, dw, dp, dpw = self.split(out)
         sp = s * self.law.costate_sign
-        v = np.concatenate((drive[..., : f.inputs], x), axis=-1) if f.inputs else x
-        sigma, slope = self.activation(self.arcs.forward(w, v))
-        g = f.velocity * slope * p
-        np.multiply(s * f.velocity, sigma - x, out=dx)
-        np.multiply(pw, -s / f.inertia, out=dw)
-        back = f.velocity * p - self.arcs.backward(w, g)
-        back[..., f.outputs] -= f.loss_scale * self.loss_gradient(x, drive)
-        np.multiply(sp, back, out=dp)
-        self.arcs.outer(g, v, dpw)
-        if f.regularizer_scale:
-            dpw += f.regularizer_scale * self._regularizer(w)[0]
+        at = self.at(x, w, drive)
+        np.multiply(s, at.speed(), out=dx)
+        np.multiply(pw, -s / self.field.inertia, out=dw)
+        np.multiply(-sp, at.by_state(p), out=dp)
+        at.by_driver(p, dpw)
         dpw *= -sp
         if self._dissipative:
             rate = drive[..., -1:]
@@ -115,45 +63,27 @@ class NetworkDynamics:
         dy[..., self._w] -= s * step / self.field.inertia * dy[..., self._pw]
         return dy
 
-    def loss_gradient(self, x: Array, drive: Array) -> Array:
-        """∂L/∂y (…, output), zero where there is no target."""
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self._loss is None:
-            return _softmax(y, z)[1]
-        gradient = self._loss(y, z)[0]
-        if self._partial:
-            gradient = np.where(np.isnan(z), 0.0, gradient)
-        return gradient
-
     def jacobian(self, y: Array, drive: Array, s: float) -> Any:
         """∂(rhs)/∂y as a sparse CSC matrix (state, state), for one state."""
         import scipy.sparse as sp
 
-        f, n = self.field, self.field.neurons
+        f, n, inner = self.field, self.field.neurons, self.inner
         x, w, p, _ = self.split(y)
         sc = s * self.law.costate_sign
-        v = np.concatenate((drive[: f.inputs], x))
-        _, slope, curvature = self.activation.with_curvature(self.arcs.forward(w, v))
-        arc, inner = np.arange(len(w)), f.source >= f.inputs
-        parent = f.source[inner] - f.inputs
+        at = self.at(x, w, drive)
+        arc, parent = np.arange(len(w)), f.source[inner] - f.inputs
         # da = a_x dx + a_w dw
         a_x = sp.csr_array((w[inner], (f.target[inner], parent)), shape=(n, n))
-        a_w = sp.csr_array((v[f.source], (f.target, arc)), shape=(n, len(w)))
-        first, second = sp.diags_array(f.velocity * slope), sp.diags_array(f.velocity * curvature * p)
+        a_w = sp.csr_array((at.v[f.source], (f.target, arc)), shape=(n, len(w)))
+        first, second = sp.diags_array(at.gain), sp.diags_array(f.velocity * at.curvature * p)
         c, one = sp.diags_array(f.velocity), sp.eye_array(len(w))
-        g = f.velocity * slope * p
-        g_w = sp.csr_array(
-            (g[f.target][inner], (parent, arc[inner])), shape=(n, len(w))
-        )  # through w_ki in Σ_k w_ki g_k
-        loss_xx = sp.csr_array((n, n))
-        hessian = self._loss_hessian(x, drive)
-        if hessian.size:
-            rows, columns = np.meshgrid(f.outputs, f.outputs, indexing="ij")
-            keep = hessian != 0
-            loss_xx = sp.csr_array((f.loss_scale * hessian[keep], (rows[keep], columns[keep])), shape=(n, n))
+        g = at.gain * p
+        g_w = sp.csr_array((g[f.target[inner]], (parent, inner)), shape=(n, len(w)))  # through w_ki in Σ_k w_ki g_k
+        hessian = self.loss.hessian(x, drive)
+        row, column = np.nonzero(hessian)
+        loss_xx = sp.csr_array((hessian[row, column], (f.outputs[row], f.outputs[column])), shape=(n, n))
         rate = float(drive[-1])
-        (bend,) = compile_program(f.regularizer, ["d2f"])(w)
-        v_ww = sp.diags_array(f.regularizer_scale * bend * np.ones(len(w)))
+        v_ww = sp.diags_array(f.regularizer_scale * self.regularizer_curvature(w))
         blocks = [
             [s * (first @ a_x - c), s * (first @ a_w), None, None],
             [None, sp.csr_array((len(w), len(w))), None, -s / f.inertia * one],
@@ -172,79 +102,37 @@ class NetworkDynamics:
         ]
         return sp.block_array(blocks, format="csc")
 
-    def _loss_hessian(self, x: Array, drive: Array) -> Array:
-        """∂²L/∂y² (output, output)."""
-        return self.loss_curvature(x, drive, np.eye(len(self.field.outputs)))
-
-    def loss_curvature(self, x: Array, drive: Array, dy: Array) -> Array:
-        """∂²L/∂y² δy (…, output), zero where there is no target."""
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            return _softmax_curvature(y, z, dy)
-        (bend,) = compile_program(self.field.loss, ["d2f"])(y, z)
-        return np.where(np.isnan(z), 0.0, bend * np.ones_like(y)) * dy
-
     # -- energies ----------------------------------------------------------------------------------------------------
-    def loss(self, y: Array, drive: Array) -> Array:
-        """c q L (…): the loss term of the running cost, 0 where there is no target."""
-        out, z = y[..., self._x][..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            return self.field.loss_scale * _softmax(out, z)[0]
-        (value,) = compile_program(self.field.loss, ["f"])(out, z)
-        value = np.where(np.isnan(z), 0.0, value * np.ones_like(out))
-        return self.field.loss_scale * value.sum(axis=-1)
-
-    def running_cost(self, y: Array, drive: Array) -> Array:
-        """c ℓ = c (k V + q L), (…)."""
-        (value,) = compile_program(self.field.regularizer, ["f"])(y[..., self._w])
-        total = (value * np.ones_like(y[..., self._w])).sum(axis=-1)
-        return self.loss(y, drive) + self.field.regularizer_scale * total
-
     def kinetic(self, y: Array) -> Array:
         """(m c/2)|w'|² = |p_w/φ|²/(2 m c), (…)."""
         return (y[..., self._pw] ** 2).sum(axis=-1) / (2 * self.field.inertia)
 
     def lagrangian(self, y: Array, drive: Array) -> Array:
         """Λ/φ (…): running cost and kinetic term."""
-        return self.running_cost(y, drive) + self.kinetic(y)
+        return self.cost(y[..., self._x], y[..., self._w], drive) + self.kinetic(y)
 
     def hamiltonian(self, y: Array, drive: Array) -> Array:
         """H/φ (…), equation (11)."""
-        return self.running_cost(y, drive) - self.kinetic(y) + (y[..., self._p] * self._speed(y, drive)).sum(axis=-1)
+        x, w, p, _ = self.split(y)
+        return self.cost(x, w, drive) - self.kinetic(y) + (p * self.at(x, w, drive).speed()).sum(axis=-1)
 
     def normalized_costate(self, y: Array, drive: Array) -> Array:
         """λ_i = σ'(a_i) p_x^i/φ (…, neuron), equation (15)."""
         x, w, p, _ = self.split(y)
-        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        return self.activation(self.arcs.forward(w, v))[1] * p
+        return self.at(x, w, drive).slope * p
 
     def local_gradient(self, y: Array, drive: Array) -> Array:
         """g_i x_j = c_i λ_i x_j (…, arc): what the law in the state `y` takes for ∂(c q L)/∂w_ij."""
-        x, w, _, _ = self.split(y)
-        result = np.empty(w.shape)
-        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        self.arcs.outer(self.field.velocity * self.normalized_costate(y, drive), v, result)
-        return result
-
-    def regularizer_slope(self, w: Array) -> Array:
-        """∂V/∂w_ij (…, arc)."""
-        return self._regularizer(w)[0] * np.ones_like(w)
+        x, w, p, _ = self.split(y)
+        return self.at(x, w, drive).driver_by_costate(p)
 
     def equilibrium_residual(self, y: Array, drive: Array, rates: Array) -> Array:
         """`rates` with x and p_x replaced by the residuals of x = σ(a) and of (17), for the backprop limit."""
-        at = self.rhs(y, drive, 1.0, np.empty_like(y))
-        result = rates.copy()
-        _, _, p, _ = self.split(y)
-        result[..., self._x] = at[..., self._x] / self.field.velocity
-        result[..., self._p] = (at[..., self._p] + drive[..., -1:] * p) / self.field.velocity
+        x, w, p, _ = self.split(y)
+        at, result = self.at(x, w, drive), rates.copy()
+        result[..., self._x] = at.sigma - x
+        result[..., self._p] = at.by_state(p) / self.field.velocity
         return result
-
-    def _speed(self, y: Array, drive: Array) -> Array:
-        """f of x' = f (…, neuron), whatever the law's sign."""
-        x, w, _, _ = self.split(y)
-        v = np.concatenate((drive[..., : self.field.inputs], x), axis=-1)
-        sigma, _ = self.activation(self.arcs.forward(w, v))
-        return self.field.velocity * (sigma - x)
 
     def powers(self, t: Array, y: Array, s: Array, inside: Array | None = None) -> dict[str, Array]:
         """The terms that make up d(H/φ)/dt along the law, each (…).
@@ -254,71 +142,13 @@ class NetworkDynamics:
         """
         f, drive, slopes = self.field, self.drive(t, inside), self.slopes(t, inside)
         x, w, p, pw = self.split(y)
-        rate = drive[..., -1]
-        v = np.concatenate((drive[..., : f.inputs], x), axis=-1)
-        _, slope = self.activation(self.arcs.forward(w, v))
-        moving = np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1)
-        entering = (f.velocity * slope * p * self.arcs.forward(w, moving)).sum(axis=-1)
-        plain = NetworkDynamics(f, LawCode()).rhs(y, drive, 1.0, np.empty_like(y))  # (H_p, -H_q) up to -ρp on p
-        dx, dw, dp, dpw = self.split(plain)
-        work = (dx * (dp + rate[..., None] * p)).sum(axis=-1) + (dw * (dpw + rate[..., None] * pw)).sum(axis=-1)
+        at = self.at(x, w, drive)
+        flow = (p * at.speed()).sum(axis=-1)
+        entering = self.arcs.forward(w, np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1))
+        work = (pw * at.by_driver(p)).sum(axis=-1) / f.inertia - (at.speed() * at.by_state(p)).sum(axis=-1)
         return {
-            "dissipation": rate * (self.lagrangian(y, drive) - self.hamiltonian(y, drive)),
-            "target": self._target_power(x, drive, slopes[..., f.inputs :]),
-            "input": entering,
+            "dissipation": drive[..., -1] * (2 * self.kinetic(y) - flow),
+            "target": self.loss.power(x, drive, slopes[..., f.inputs :]),
+            "input": (at.gain * p * entering).sum(axis=-1),
             "reversal": s * (self.law.costate_sign - 1) * work,
         }
-
-    def _target_power(self, x: Array, drive: Array, slope: Array) -> Array:
-        y, z = x[..., self.field.outputs], drive[..., self.field.inputs : -1]
-        if self.field.softmax:
-            by_z = -_log_softmax(y)
-            known = ~np.isnan(z).any(axis=-1, keepdims=True)
-        else:
-            (by_z,) = compile_program(self.field.loss, ["dz"])(y, z)
-            known = ~np.isnan(z)
-        return self.field.loss_scale * np.where(known, by_z * slope, 0.0).sum(axis=-1)
-
-
-class _Activation:
-    """σ and σ' of all neurons, each by its own program."""
-
-    def __init__(self, field: NetworkField) -> None:
-        self.programs, self.of = field.activations, field.activation_of
-        self.two = [compile_program(p, ["f", "df"]) for p in self.programs]
-
-    def __call__(self, a: Array) -> tuple[Any, ...]:
-        return self.two[0](a) if len(self.two) == 1 else self._each(self.two, a)
-
-    def with_curvature(self, a: Array) -> tuple[Any, ...]:
-        """σ, σ', σ''."""
-        return self._each([compile_program(p, ["f", "df", "d2f"]) for p in self.programs], a)
-
-    def _each(self, functions: list[Any], a: Array) -> tuple[Any, ...]:
-        results: tuple[Any, ...] = ()
-        for k, function in enumerate(functions):
-            columns = self.of == k
-            values = function(a[..., columns])
-            results = results or tuple(np.empty_like(a) for _ in values)
-            for result, value in zip(results, values, strict=True):
-                result[..., columns] = value
-        return results
-
-
-def _log_softmax(y: Array) -> Array:
-    shifted = y - y.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _softmax(y: Array, z: Array) -> tuple[Array, Array]:
-    """Cross-entropy -Σ z log softmax(y) and its gradient; zero where any target is missing."""
-    z = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z)
-    log_p = _log_softmax(y)
-    return -(z * log_p).sum(axis=-1), z.sum(axis=-1, keepdims=True) * np.exp(log_p) - z
-
-
-def _softmax_curvature(y: Array, z: Array, dy: Array) -> Array:
-    """Hessian of the cross-entropy times δy; zero where any target is missing."""
-    total = np.where(np.isnan(z).any(axis=-1, keepdims=True), 0.0, z.sum(axis=-1, keepdims=True))
-    p = np.exp(_log_softmax(y))
-    return total * p * (dy - (p * dy).sum(axis=-1, keepdims=True))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl.codegen import compile_program
+from hamjl.codegen import compile_program, elementwise
 from hamjl.lowered import LawCode, SymbolicField
 from hamjl.piecewise import Piecewise
 
@@ -33,8 +33,7 @@ class SymbolicDynamics:
         self._by_time = compile_program(field.program, [*_labels("h_u", k), "h_t"])
         self._cost = compile_program(field.program, ["cost"])
         self._controls = compile_program(field.program, _labels("v", field.controls))
-        self._rate = compile_program(field.dissipation, ["rate"])
-        self._phi = compile_program(field.dissipation, ["f"])
+        self.phi, self._rate = (elementwise(field.dissipation, label) for label in ("f", "rate"))
 
     def split(self, y: Array) -> tuple[Array, ...]:
         n = self.field.states
@@ -55,12 +54,8 @@ class SymbolicDynamics:
         for k, table in enumerate(self.field.signals):
             result[..., k] = table.value(t, None if inside is None else table.piece(inside))[..., 0]
         result[..., -2] = t
-        result[..., -1] = self._rate(t)[0]
+        result[..., -1] = self._rate(t)
         return result
-
-    def phi(self, t: Array) -> Array:
-        """φ(t)."""
-        return self._phi(t)[0] * np.ones_like(t)
 
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:
         n = self.field.states

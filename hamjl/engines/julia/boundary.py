@@ -44,7 +44,7 @@ class NativeTranscription(Transcription):
         self._here, self._value, self._slope = unknown.copy(), np.inf, None
         _array(self._native.unknown)[...] = unknown.reshape(self.control.shape)
         if julia.forward_b(self._native):
-            loss = self.model.dynamics.loss(_array(self._native.x), self.drive)
+            loss = self.model.loss.value(_array(self._native.x), self.drive)
             cost = float((self.measure * loss).sum() + _array(self._native.costs).sum())
             self._value = cost if abs(cost) <= BOUND else np.inf
             self.guess = _array(self._native.x)
@@ -64,8 +64,8 @@ class NativeTranscription(Transcription):
         _array(native.direction)[...] = direction.reshape(self.control.shape)
         julia.tangent_b(native)
         x, dx = _array(native.x), _array(native.dx)
-        bend = self.model.dynamics.loss_curvature(x, self.drive, dx[..., outputs])
-        _array(native.source)[..., outputs] = self.field.loss_scale * self.measure[..., None] * bend
+        bend = self.model.loss.curvature(x, self.drive, dx[..., outputs])
+        _array(native.source)[..., outputs] = self.measure[..., None] * bend
         julia.curvature_b(native)
         return _array(native.result).ravel().copy()
 
@@ -80,9 +80,8 @@ class NativeTranscription(Transcription):
             NativeTranscription._sweep = (size, julia.Sweep(native))
         sweep = NativeTranscription._sweep[1]
         x = _array(native.x)
-        bend = [self.model.dynamics.loss_curvature(x, self.drive, column) for column in np.eye(len(outputs))]
-        weight = self.field.loss_scale * self.measure[..., None, None]
-        curvature = bridge.floats((weight * np.stack(bend, axis=-1)).reshape(-1))
+        weighted = self.measure[..., None, None] * self.model.loss.hessian(x, self.drive)
+        curvature = bridge.floats(weighted.reshape(-1))
         if not julia.factor_b(sweep, native, bridge.integers(outputs + 1), curvature, shift, gauss_newton):
             return None
 
@@ -102,8 +101,8 @@ class NativeTranscription(Transcription):
 
     def _load_source(self) -> None:
         """The loss pulls at the outputs: measure ∂cℓ/∂x."""
-        slope = self.model.dynamics.loss_gradient(_array(self._native.x), self.drive)
-        _array(self._native.source)[..., self.field.outputs] = self.field.loss_scale * self.measure[..., None] * slope
+        slope = self.model.loss.gradient(_array(self._native.x), self.drive)
+        _array(self._native.source)[..., self.field.outputs] = self.measure[..., None] * slope
 
     def _start(self, julia: Any) -> Any:
         field = self.field
