@@ -13,7 +13,7 @@ from hamjl.laws import BoundaryValue, SignFlip
 from hamjl.methods import Collocation, Euler, control
 from hamjl.paper import experiments
 from hamjl.paper.report import Report
-from hamjl.plots import COLOURS
+from hamjl.plots import COLOURS, STYLES
 from hamjl.problem import Problem
 from hamjl.solving import solve
 from hamjl.trajectory import join
@@ -102,19 +102,22 @@ def reproduce(
         found, statistics = costs(q, end=end, engine=engine)
         parts.append(found.expand_dims(q=[q]))
         best = float(found.cost.sel(law=LAWS[0])[-1])
-        for law, colour in zip(LAWS, COLOURS, strict=False):
+        for law, colour, line in zip(LAWS, COLOURS, STYLES, strict=False):
             cost = found.cost.sel(law=law)
-            above.plot(found.time, found.y.sel(law=law)[:, 0], color=colour, label=law, lw=1)
-            below.plot(found.time[1:], cost[1:], color=colour, lw=1)
+            look = {"color": colour, "ls": line, "lw": 2.4 if law == LAWS[0] else 1.2}  # lines may lie on each other
+            above.plot(found.time, found.y.sel(law=law)[:, 0], label=law, **look)
+            below.plot(found.time[1:], cost[1:], **look)
             note = f"{statistics['starts']}, {statistics['certificate']:.1e}, {statistics['curvature']:.3g}"
             total = f"{float(cost[-1]):12.3f} {float(cost[-1]) / best:18.3f}"
             lines.append(f"{q:6g} {law:>18} {total}  {note if law == LAWS[0] else ''}".rstrip())
-        above.plot(found.time, found.z[:, 0], "k:", lw=1, label="target")
+        above.plot(found.time, found.z[:, 0], color="k", ls=":", lw=1, label="target")
         below.set_yscale("log")
         below.set_xlabel("time")
+        below.set_xlim(0, end)
+        below.set_xticks(np.linspace(0, end, 4))
         above.set_title(f"q = {q:g}", fontsize="medium", loc="left")
     axes[0, 0].set_ylabel("output")
     axes[1, 0].set_ylabel("cost G up to each time")
-    axes[0, -1].legend(fontsize="x-small", loc="upper right")
+    axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LAWS) + 1)
     report.data(xr.concat(parts, "q").assign_attrs(title="hamjl reproduce regret"))
     report.close("\n".join([*lines, "", WHAT]))
