@@ -12,10 +12,10 @@ import alone  # noqa: F401  # before NumPy
 
 import hamjl as hj
 from hamjl.engines import select
-from hamjl.laws import law as to_law
+from hamjl.laws import as_law
 from hamjl.lowered import Lowered, Result
 from hamjl.lowering import lower
-from hamjl.methods import method as to_method
+from hamjl.methods import as_method
 
 FOLDER = Path(__file__).parent
 PACKAGES = ("hamjl", "numpy", "scipy", "numba", "jax", "diffrax", "scikit-sundae", "juliacall")
@@ -47,7 +47,7 @@ def full(neurons: int, c: float) -> hj.Problem:
 
 def prepare(problem: Any, law: Any, method: Any, times: Any = 2) -> Lowered:
     """The plain record an engine takes."""
-    return lower(problem, to_law(law), to_method(method), times)
+    return lower(problem, as_law(law), as_method(method), times)
 
 
 def integrate(engine: str, record: Lowered, monitor: Callable[[float], None] = lambda t: None) -> Result:

@@ -15,8 +15,7 @@ from hamjl.dynamics.network import NetworkDynamics
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats, LawCode, NetworkField, SymbolicField
 from hamjl.lowering import control_values, lower_field
-from hamjl.methods import ControlLike
-from hamjl.methods import control as to_control
+from hamjl.methods import ControlLike, as_control
 from hamjl.problem import Problem
 from hamjl.symbolic import SymbolicSystem
 
@@ -62,7 +61,7 @@ def adjoint(problem: Problem, control: ControlLike | None = None, *, nodes: int 
         raise ProblemError(f"problem must be a hamjl.Problem, got {type(problem).__name__}: build one.")
     field = lower_field(problem)
     assert isinstance(field, NetworkField)
-    given = None if control is None else control_values(problem, to_control(control, "control"), "control")
+    given = None if control is None else control_values(problem, as_control(control, "control"), "control")
     stops = [*_stops(field), np.zeros(0) if given is None else given[0]]
     mesh = Mesh.over(problem.span, count(nodes, "nodes", least=1), np.concatenate(stops))
     n, arcs = field.neurons, len(field.source)
@@ -99,7 +98,7 @@ def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
     if alive < 2:
         return result
     field, part = lower_field(problem), run[list(names)].isel(time=slice(alive))
-    given = control_values(problem, to_control(part, "control"), "control")
+    given = control_values(problem, as_control(part, "control"), "control")
     span = (float(times[0]), float(times[alive - 1]))
     mesh = Mesh.over(span, ROWS - 1, np.concatenate([times[:alive], *_stops(field)]))
     first = [part[name].values[0] for name in names if name != "v"]

@@ -32,7 +32,7 @@ def instantaneous_gradient(field: NetworkField, states: Floats, drives: Floats) 
     return result
 
 
-def compare(term: Floats, gradient: Floats) -> tuple[Floats, Floats]:
+def deviation(term: Floats, gradient: Floats) -> tuple[Floats, Floats]:
     """Cosine between the rows (row, arc), and |term - gradient|/|gradient|, each (row,); NaN where they are 0."""
     size, length = np.linalg.norm(gradient, axis=-1), np.linalg.norm(term, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -42,14 +42,14 @@ def compare(term: Floats, gradient: Floats) -> tuple[Floats, Floats]:
 
 
 def alignment(field: NetworkField, term: Floats, gradient: Floats) -> xr.Dataset:
-    """`compare` over all arcs, (time,), and on a DAG by the layer of the arcs' targets, (time, layer)."""
-    cosine, error = compare(term, gradient)
+    """`deviation` over all arcs, (time,), and on a DAG by the layer of the arcs' targets, (time, layer)."""
+    cosine, error = deviation(term, gradient)
     result = xr.Dataset({"cosine": ("time", cosine), "relative_error": ("time", error)})
     depth = depths(field.inputs, field.neurons, field.source, field.target)
     if depth is not None:
         layer = depth[field.target]
         present = np.unique(layer)
-        parts = [compare(term[:, layer == k], gradient[:, layer == k]) for k in present]
+        parts = [deviation(term[:, layer == k], gradient[:, layer == k]) for k in present]
         for label, values in zip(("layer_cosine", "layer_relative_error"), zip(*parts, strict=True), strict=True):
             result[label] = ("time", "layer"), np.stack(values, axis=1)
         result["layer"] = ("layer", present + 1, {"long_name": "layer: longest path to the target neuron, from 1"})

@@ -10,12 +10,10 @@ import numpy as np
 import xarray as xr
 
 from hamjl.errors import ProblemError, shown, warn
-from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike
-from hamjl.laws import law as to_law
+from hamjl.laws import BoundaryValue, CostateReversal, Law, LawLike, as_law
 from hamjl.lowered import Floats
 from hamjl.lowering import lower_law, samples
-from hamjl.methods import Adaptive, Euler, Method, MethodLike
-from hamjl.methods import method as to_method
+from hamjl.methods import Adaptive, Euler, Method, MethodLike, as_method
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
@@ -84,9 +82,9 @@ def compare(
             runs[name], best = entry, isinstance(law, BoundaryValue)
         else:
             law, method = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, "auto")
-            law = to_law(law)
+            law = as_law(law)
             name = str(label or law.to_dict()["name"])
-            todo[name], best = (law, to_method(method)), isinstance(law, BoundaryValue)
+            todo[name], best = (law, as_method(method)), isinstance(law, BoundaryValue)
         if name in order:
             raise ProblemError(f"laws to compare must have different labels, got {name!r} twice: give a mapping.")
         order.append(name)
@@ -96,7 +94,7 @@ def compare(
             raise ProblemError(f"the label {OPTIMUM!r} is the optimum's, got it for another law: name that otherwise.")
         optimum = OPTIMUM
         order.insert(0, optimum)
-        todo[optimum] = (BoundaryValue(), to_method("auto"))
+        todo[optimum] = (BoundaryValue(), as_method("auto"))
     slowest = max(todo.values(), key=_pace, default=(CostateReversal(), Adaptive()))
     asked, _ = samples(problem, *slowest, times).all()
 

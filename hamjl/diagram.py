@@ -25,7 +25,7 @@ OUTPUT = "#D55E00"
 
 
 @dataclass
-class Layout:
+class Placement:
     """Where vertices are, (vertex, 2), and their radii (vertex,): in columns, or on a circle around the origin."""
 
     place: Points
@@ -72,7 +72,7 @@ def draw(
     return shade
 
 
-def layout_of(inputs: int, neurons: int, source: NDArray[np.int64], target: NDArray[np.int64]) -> Layout:
+def layout_of(inputs: int, neurons: int, source: NDArray[np.int64], target: NDArray[np.int64]) -> Placement:
     """Inputs in a column at the left; neurons in columns by depth, or on a circle if there is a cycle."""
     depth = depths(inputs, neurons, source, target)
     place, radius = np.zeros((inputs + neurons, 2)), np.full(inputs + neurons, RADIUS)
@@ -92,10 +92,10 @@ def layout_of(inputs: int, neurons: int, source: NDArray[np.int64], target: NDAr
         place[column] = [(x, step * ((len(column) - 1) / 2 - k)) for k in range(len(column))]
         radius[column] = RADIUS * step
     circle = [] if depth is not None else list(range(inputs, inputs + neurons))
-    return Layout(place, radius, columns, circle)
+    return Placement(place, radius, columns, circle)
 
 
-def _curves(layout: Layout, source: NDArray[np.int64], target: NDArray[np.int64]) -> Points:
+def _curves(layout: Placement, source: NDArray[np.int64], target: NDArray[np.int64]) -> Points:
     """Arcs from the rim of one vertex to that of another, slightly bent; loops outwards; (arc, point, 2)."""
     start, end = layout.place[source], layout.place[target]
     chord = end - start
@@ -133,7 +133,7 @@ def _draw_arcs(ax: Axes, curves: Points, colours: Points, strength: Points) -> N
         ax.add_patch(FancyArrowPatch(path=Path(curve), color=colour, lw=0.7 + 2.1 * part, **style))
 
 
-def _set_limits(ax: Axes, layout: Layout, loops: bool) -> None:
+def _set_limits(ax: Axes, layout: Placement, loops: bool) -> None:
     """Room for the vertices, what is written beside them, and loops."""
     pad = 1.0 + 0.05 * np.ptp(layout.place, axis=0).max() + (0.5 if loops else 0.0)
     (left, bottom), (right, top) = layout.place.min(axis=0) - pad, layout.place.max(axis=0) + pad
@@ -142,7 +142,7 @@ def _set_limits(ax: Axes, layout: Layout, loops: bool) -> None:
     ax.set_aspect("equal")
 
 
-def _draw_vertices(ax: Axes, layout: Layout, inputs: int, is_output: list[bool]) -> None:
+def _draw_vertices(ax: Axes, layout: Placement, inputs: int, is_output: list[bool]) -> None:
     from matplotlib.patches import Circle, Rectangle
 
     for k, ((x, y), r) in enumerate(zip(layout.place, layout.radius, strict=True)):
@@ -155,7 +155,7 @@ def _draw_vertices(ax: Axes, layout: Layout, inputs: int, is_output: list[bool])
             ax.add_patch(Circle((x, y), 1.22 * r, fc="none", ec=OUTPUT, lw=1.5 * line, zorder=3))
 
 
-def _draw_names(ax: Axes, layout: Layout, names: list[str], loops: bool) -> None:
+def _draw_names(ax: Axes, layout: Placement, names: list[str], loops: bool) -> None:
     """Names in the vertices where there is room, else beside them; above an inner column its first and last."""
     unit = _points(ax)
     for k, column in enumerate(layout.columns):
@@ -172,7 +172,7 @@ def _draw_names(ax: Axes, layout: Layout, names: list[str], loops: bool) -> None
         _write_around(ax, layout, names, loops, unit)
 
 
-def _write_inside(ax: Axes, layout: Layout, names: list[str], group: list[int], unit: float) -> bool:
+def _write_inside(ax: Axes, layout: Placement, names: list[str], group: list[int], unit: float) -> bool:
     width = max(0.62 * max(len(names[k]) for k in group), 1.4)  # of a name, by the size of its letters
     size = min(9.0, 1.8 * float(layout.radius[group[0]]) * unit / width)
     if size >= SMALLEST:
@@ -181,14 +181,14 @@ def _write_inside(ax: Axes, layout: Layout, names: list[str], group: list[int], 
     return size >= SMALLEST
 
 
-def _write_beside(ax: Axes, layout: Layout, names: list[str], column: list[int], side: int) -> None:
+def _write_beside(ax: Axes, layout: Placement, names: list[str], column: list[int], side: int) -> None:
     for k in column:
         x, y = layout.place[k]
         place, align = (x + 1.5 * side * layout.radius[k], y), "left" if side > 0 else "right"
         ax.annotate(_short(names[k]), place, ha=align, va="center", fontsize="x-small", zorder=4)
 
 
-def _write_around(ax: Axes, layout: Layout, names: list[str], loops: bool, unit: float) -> None:
+def _write_around(ax: Axes, layout: Placement, names: list[str], loops: bool, unit: float) -> None:
     """Names outside a circle, as many as can be read."""
     size = float(np.clip(0.85 * unit, SMALLEST, 8.0))
     for k in layout.circle[:: max(1, int(np.ceil(1.1 * size / unit)))]:

@@ -117,10 +117,10 @@ _LAWS: dict[str, type[Law]] = {
 }
 _NAMES = {cls: name for name, cls in _LAWS.items()}
 
-LawLike = Law | str | Mapping[str, Any]  # what `law` takes
+LawLike = Law | str | Mapping[str, Any]  # what `as_law` takes
 
 
-def law(value: Any) -> Law:
+def as_law(value: Any) -> Law:
     """Return a law from a law, its name (``"costate_reversal"`` or ``"CostateReversal"`` …) or its plain form."""
     if type(value) in _NAMES:
         return value

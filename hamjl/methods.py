@@ -15,14 +15,14 @@ from hamjl.engines import SOLVERS
 from hamjl.errors import ProblemError, shown
 from hamjl.plain import Plain
 
-ControlLike = xr.Dataset | xr.DataArray  # what `control` takes
+ControlLike = xr.Dataset | xr.DataArray  # what `as_control` takes
 
 
 class Method:
     """Base class of the methods; see the subclasses."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `method`."""
+        """Return the plain form read by `as_method`."""
         given = {name: value for name, value in asdict(self).items() if value is not None}  # type: ignore[call-overload]
         return given if "name" in given else {"name": "Euler", **given}
 
@@ -123,7 +123,7 @@ class Collocation(Plain, Method):
             many = isinstance(self.start, list | tuple)
             if many and not self.start:
                 raise ProblemError("start must be a trajectory, a control, or some of them, got none: leave it out.")
-            given = tuple(control(one, "start") for one in (self.start if many else (self.start,)))
+            given = tuple(as_control(one, "start") for one in (self.start if many else (self.start,)))
             object.__setattr__(self, "start", given if many else given[0])
 
     def _tree(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Collocation(Plain, Method):
         return {"name": "Collocation", **{name: getattr(self, name) for name in names}}
 
 
-def control(value: Any, what: str) -> xr.DataArray:
+def as_control(value: Any, what: str) -> xr.DataArray:
     """Return the control v of a trajectory, or a control itself, as a DataArray on time and arc or control."""
     if isinstance(value, xr.Dataset):
         if "v" in value:
@@ -152,10 +152,10 @@ def control(value: Any, what: str) -> xr.DataArray:
     return kept.drop_vars([name for name in kept.coords if name not in kept.dims]).rename(None)
 
 
-MethodLike = Method | str | Mapping[str, Any]  # what `method` takes
+MethodLike = Method | str | Mapping[str, Any]  # what `as_method` takes
 
 
-def method(value: Any) -> Method:
+def as_method(value: Any) -> Method:
     """Return a method from a method, a solver's name, or its plain form (a table with ``name``)."""
     if type(value) in (Euler, Adaptive, Collocation):
         return value

@@ -19,10 +19,8 @@ from numpy.typing import ArrayLike
 from hamjl.checks import choice, count, increasing, keys, mapping, read_toml, to_path
 from hamjl.errors import HamjlError, ProblemError, shown
 from hamjl.foreign import Folder, read_netcdf, read_text
-from hamjl.laws import BoundaryValue, CostateReversal, Law
-from hamjl.laws import law as to_law
-from hamjl.methods import Adaptive, Collocation, Method
-from hamjl.methods import method as to_method
+from hamjl.laws import BoundaryValue, CostateReversal, Law, as_law
+from hamjl.methods import Adaptive, Collocation, Method, as_method
 from hamjl.plain import ARRAY, Plain, pack, unpack
 from hamjl.problem import Problem
 from hamjl.statement import check_problem
@@ -46,8 +44,8 @@ class Recipe(Plain):
 
     def __post_init__(self) -> None:
         check_problem(self.problem)
-        object.__setattr__(self, "law", to_law(self.law))
-        object.__setattr__(self, "method", to_method(self.method))
+        object.__setattr__(self, "law", as_law(self.law))
+        object.__setattr__(self, "method", as_method(self.method))
         if isinstance(self.law, BoundaryValue) and self.method == Adaptive():
             object.__setattr__(self, "method", Collocation())
         if self.times is not None:
@@ -77,8 +75,8 @@ class Recipe(Plain):
             raise ProblemError(f"a problem file must hold either [problem] or [system], got {sorted(table)}: add one.")
         return cls(
             _KINDS[kinds[0]].from_dict(table[kinds[0]], folder),
-            to_law(table.get("law", CostateReversal())),
-            to_method(table.get("method", Adaptive())),
+            as_law(table.get("law", CostateReversal())),
+            as_method(table.get("method", Adaptive())),
             table.get("times"),
             table.get("engine", "auto"),
         )

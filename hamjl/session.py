@@ -16,12 +16,10 @@ from hamjl.engines import running, select
 from hamjl.errors import HamjlError, ProblemError, shown, warn
 from hamjl.foreign import reason
 from hamjl.functions import check_dissipation
-from hamjl.laws import BoundaryValue, CostateReversal, LawLike
-from hamjl.laws import law as to_law
+from hamjl.laws import BoundaryValue, CostateReversal, LawLike, as_law
 from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
 from hamjl.lowering import lower_field, lower_law, lower_run
-from hamjl.methods import Euler, MethodLike
-from hamjl.methods import method as to_method
+from hamjl.methods import Euler, MethodLike, as_method
 from hamjl.problem import Problem
 from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
@@ -76,8 +74,8 @@ class Session:
         method: MethodLike = "auto",
         engine: str = "auto",
     ) -> None:
-        chosen = to_law(CostateReversal() if law is None else law)
-        recipe = Recipe(problem, chosen, to_method(method), engine=engine)
+        chosen = as_law(CostateReversal() if law is None else law)
+        recipe = Recipe(problem, chosen, as_method(method), engine=engine)
         self._begin(recipe, recipe.problem.span[0], None)
 
     def _begin(self, recipe: Recipe, start: float, saved: Mapping[str, Any] | None) -> None:

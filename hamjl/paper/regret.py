@@ -10,7 +10,7 @@ import xarray as xr
 
 from hamjl.adjoint import adjoint
 from hamjl.laws import BoundaryValue, SignFlip
-from hamjl.methods import Collocation, Euler, control
+from hamjl.methods import Collocation, Euler, as_control
 from hamjl.paper import experiments
 from hamjl.paper.report import Report
 from hamjl.plots import COLOURS, STYLES
@@ -66,7 +66,7 @@ def receding_horizon(
         parts.append(run[["w"]].sel(time=mine))
         last = run.sel(time=then, method="nearest")
         state = {"x": last.x.values, "w": last.w.values}
-        before = control(run.sel(time=slice(then, None)), "start") if horizon > then else None
+        before = as_control(run.sel(time=slice(then, None)), "start") if horizon > then else None
         now = then
     return adjoint(problem, join(parts), nodes=times)
 
