@@ -20,6 +20,7 @@ from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
 from hamjl.lowered import STATUS, Floats, Integers, LawCode, Lowered, NetworkField, Result, State, SymbolicField
 from hamjl.piecewise import Piecewise
+from hamjl.schema import array, check
 
 
 class JuliaRun:
@@ -30,9 +31,8 @@ class JuliaRun:
         self._rows = self._make_rows(lowered.times, lowered.save)
         with failures():
             self._run = _start(self._julia, lowered, _addresses(self._rows))
-            if state is not None:
-                arrays = [floats(state[name]) for name in _ARRAYS]
-                self._julia.restore_b(self._run, *arrays, _bytes(state["solver"]))
+        if state is not None:
+            self._restore(state)
 
     @property
     def status(self) -> str:
@@ -94,6 +94,14 @@ class JuliaRun:
             parts = self._julia.export_state(self._run)
         *arrays, solver = (part.to_numpy(copy=True) for part in parts)
         return {**dict(zip(_ARRAYS, arrays, strict=True)), "solver": solver}
+
+    def _restore(self, state: State) -> None:
+        schema = {name: array(*part.shape) for name, part in self.export().items()}
+        check(state, schema | {"solver": lambda value: array(np.size(value), kind="u")(value) and value.itemsize == 1})
+        with failures():
+            lack = self._julia.take_up_b(self._run, *(floats(state[name]) for name in _ARRAYS), _bytes(state["solver"]))
+        if lack:
+            raise ValueError(lack)
 
 
 _ARRAYS = ("numbers", "y", "before", "guess")

@@ -36,6 +36,18 @@ advance!(::Unstarted, seconds) = false
 aim!(::Unstarted, until, times, save, memory...) = nothing
 feed!(::Unstarted, signals, stop) = nothing
 statistics(::Unstarted) = Dict{String,Int}()
+restore!(::Unstarted, parts...) = throw(Mismatch("its start is none"))
+
+"Put an exported state into a new run, or say why it is none of this run."
+function take_up!(run::Run, parts...)
+    try
+        restore!(run, parts...)
+        return ""
+    catch error
+        error isa Union{Mismatch,EOFError} || rethrow()
+        return error isa Mismatch ? error.reason : FOREIGN.reason
+    end
+end
 
 "How far a run is: samples finished, status, time reached, counts."
 progress(run::Run) = (run.recorder.count, run.status, run.reached, statistics(run))

@@ -96,6 +96,8 @@ statistics(run::EulerRun) = Dict{String,Int}("steps" => run.k)
 export_state(run::EulerRun) = ([Float64(run.k), run.s], copy(run.y), Float64[], remembered(run.system), UInt8[])
 
 function restore!(run::EulerRun, numbers, y, before, guess, bytes)
+    require(whole(numbers[1]), "its steps are $(numbers[1])")
+    require(abs(numbers[2]) == 1, "its sign is $(numbers[2])")
     run.k, run.s = Int(numbers[1]), numbers[2]
     copyto!(run.y, y)
     recall!(run.system, guess)
