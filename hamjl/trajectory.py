@@ -59,8 +59,8 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
 
     ``message`` says where one of them is no number; see `shortcoming`.
     """
-    time = lowered.times[: len(result.states)]
-    values = derive(recipe.problem, lowered, time, result)
+    time = result.times
+    values = derive(recipe.problem, lowered, result)
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
         for name, (dims, long_name, units) in describe(recipe.problem).items()
@@ -177,12 +177,12 @@ def progress(result: Result) -> dict[str, Any]:
     }
 
 
-def derive(problem: Problem | SymbolicSystem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+def derive(problem: Problem | SymbolicSystem, lowered: Lowered, result: Result) -> dict[str, Floats]:
     """The values of all variables at the rows of a result, by name."""
     with np.errstate(all="ignore"):
         if isinstance(problem, SymbolicSystem):
-            return _derive_system(lowered, time, result)
-        return _derive_network(problem, lowered, time, result)
+            return _derive_system(lowered, result)
+        return _derive_network(problem, lowered, result)
 
 
 def coordinates(problem: Problem | SymbolicSystem) -> dict[str, tuple[str, list[str]]]:
@@ -216,10 +216,10 @@ def time_of(variable: xr.DataArray) -> str | None:
     return next((str(dim) for dim in variable.dims if re.fullmatch(r"time(_\d+)?", str(dim))), None)
 
 
-def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+def _derive_network(problem: Problem, lowered: Lowered, result: Result) -> dict[str, Floats]:
     assert isinstance(lowered.field, NetworkField)
     dynamics, d = NetworkDynamics(lowered.field, lowered.law), lowered.field.inputs
-    drive = dynamics.drive(time)
+    drive = dynamics.drive(result.times)
     x, w, p_x, p_w = dynamics.split(result.states)
     return {
         "u": drive[:, :d],
@@ -236,10 +236,10 @@ def _derive_network(problem: Problem, lowered: Lowered, time: Floats, result: Re
     }
 
 
-def _derive_system(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+def _derive_system(lowered: Lowered, result: Result) -> dict[str, Floats]:
     assert isinstance(lowered.field, SymbolicField)
     dynamics = SymbolicDynamics(lowered.field, lowered.law)
-    drive = dynamics.drive(time)
+    drive = dynamics.drive(result.times)
     x, p_x = dynamics.split(result.states)
     return {
         "u": drive[:, :-2],

@@ -121,7 +121,7 @@ function fill_in(io, x::T, name, depth) where {T}
         value = getfield(x, k)
         fresh = fill_in(io, value, fieldname(T, k), depth + 1)
         push!(values, fresh)
-        fresh !== value && ismutabletype(T) && !isconst(T, k) && setfield!(x, k, fresh)
+        fresh !== value && ismutabletype(T) && setfield!(x, k, fresh)
     end
     (ismutabletype(T) || all(k -> values[k] === getfield(x, k), eachindex(values))) && return x
     return ccall(:jl_new_structv, Any, (Any, Ptr{Any}, UInt32), T, values, length(values))  # as Serialization does
