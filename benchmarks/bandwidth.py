@@ -84,7 +84,7 @@ def right_hand_side(made: Any) -> float:
     from hamjl.engines.julia import bridge
 
     main, module = contest.julia()
-    run = bridge._start(module, made)
+    run = bridge.begin(module, made)
     evaluate = main.seval(f"begin {EVALUATE} end")
     return evaluate(main.seval("getproperty")(module, main.Symbol("rhs!")), run.system, run.y, COPIES, REPEATS)
 

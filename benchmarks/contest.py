@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,8 @@ import alone  # noqa: F401  # before NumPy
 import hamjl as hj
 from hamjl.engines import select
 from hamjl.laws import as_law
-from hamjl.lowered import Lowered, Result
-from hamjl.lowering import lower
+from hamjl.lowered import Goal, Lowered, Result
+from hamjl.lowering import lower, whole
 from hamjl.methods import as_method
 
 FOLDER = Path(__file__).parent
@@ -45,14 +46,23 @@ def full(neurons: int, c: float) -> hj.Problem:
     return stiff(network, 0.5 * neurons**-0.5)
 
 
-def prepare(problem: Any, law: Any, method: Any, times: Any = 2) -> Lowered:
-    """The plain record an engine takes."""
-    return lower(problem, as_law(law), as_method(method), times)
+@dataclass(frozen=True, eq=False)
+class Record(Lowered):
+    """What an engine takes: the plain record of a run, with its goal."""
+
+    goal: Goal | None = None
 
 
-def integrate(engine: str, record: Lowered, monitor: Callable[[float], None] = lambda t: None) -> Result:
+def prepare(problem: Any, law: Any, method: Any, times: Any = 2) -> Record:
+    """Lower a problem ahead of the clock."""
+    given = problem, as_law(law), as_method(method)
+    return Record(**vars(lower(*given)), goal=whole(*given, times))
+
+
+def integrate(engine: str, record: Record, monitor: Callable[[float], None] = lambda t: None) -> Result:
     """Run an engine on a record; no labelled Dataset is made."""
-    return select(engine, record.method.name).run(record, monitor)
+    assert record.goal is not None
+    return select(engine, record.method.name).run(record, record.goal, monitor)
 
 
 def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> float:

@@ -3,7 +3,7 @@
 Every store must open after every kill, with no sample lost that was committed; the resumed trajectory must be the
 uninterrupted one, bitwise with Euler, and with an adaptive solver with the same number of steps and restarts. Then
 single bits of a finished store are turned: each in a chunk must be found when it is read, and each elsewhere must be
-found or make no difference.
+found or make no difference. It ends with exit code 1 where any of this does not hold.
 
     python benchmarks/kill.py --kills 60 --flips 300 --engines python julia
 """
@@ -53,7 +53,11 @@ def killed(recipe: hj.Recipe, folder: Path, kills: int, rng: np.random.Generator
             alive = child.wait() != 0
             child.stdout.close()
             counts["kills"] += alive
-            found = hj.open(store)
+            try:
+                found = hj.open(store)
+            except hj.HamjlError as error:
+                print(f"after a kill: {error}", file=sys.stderr)
+                return counts  # opened < kills
             counts["opened"] += alive
             same = all(np.array_equal(found[name], expected[name][: found.sizes["time"]]) for name in STATES)
             euler = isinstance(recipe.method, hj.Euler)
@@ -109,7 +113,7 @@ def main() -> None:
     if "julia" in options.engines:
         print(contest.versions())
     print(f"{'engine':>8} {'method':>8} {'kills':>6} {'opened':>7} {'lost':>5} {'runs':>5} {'same':>5}")
-    rng = np.random.default_rng(0)
+    rng, wrong = np.random.default_rng(0), []
     for engine in options.engines:
         for method in METHODS[engine]:
             problem = contest.layered(10.0)
@@ -118,10 +122,15 @@ def main() -> None:
                 counts = killed(recipe, Path(folder), options.kills, rng)
             cells = " ".join(f"{n:>{w}}" for n, w in zip(counts.values(), (6, 7, 5, 5, 5), strict=True))
             print(f"{engine:>8} {method.to_dict()['name']:>8} {cells}", flush=True)
+            whole = counts["opened"] == counts["kills"] and not counts["lost"] and counts["same"] == counts["runs"]
+            wrong += [] if whole else [f"{engine} {method.to_dict()['name']}"]
     recipe = hj.Recipe(contest.layered(10.0), "costate_reversal", hj.Euler(1e-3), times=401, engine=options.engines[0])
     with tempfile.TemporaryDirectory() as folder:
         counts = flipped(recipe, Path(folder), options.flips, rng)
     print("bits turned: " + ", ".join(f"{number} {what.strip()}" for what, number in counts.items()))
+    wrong += ["bits"] if counts["found"] < counts["in chunks"] or counts["wrong"] else []
+    if wrong:
+        sys.exit(f"not whole: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,14 @@ LARGEST = {"structured": 300, "dense": 30, "sparse": 30}  # neurons up to which 
 
 RUN = """
 function contend(HamJL, made, rtol, atol, stop, kind)
-    fresh() = HamJL.start(
-        made.flow.system, made.law, "FBDF", 0.0, rtol, atol, 100_000, made.y, 0.0, stop, [0.0, stop], Int[], kind,
-    )
+    function fresh()
+        run = HamJL.start(
+            made.flow.system; method = "FBDF", step = 0.0, rtol, atol, max_steps = 100_000, initial = made.y,
+            start = 0.0, stop, linear_algebra = kind,
+        )
+        HamJL.aim!(run, stop, [0.0, stop], Int[])
+        return run
+    end
     clock() = ccall(:clock, Clong, ()) / 1e6
     integrate(run) = (while HamJL.advance!(run, 1e9) end; run)
     integrate(fresh())
@@ -39,7 +44,7 @@ def run(kind: str, neurons: int) -> tuple:
 
     main, module = contest.julia()
     problem = contest.full(neurons, C)
-    made = bridge._start(module, contest.prepare(problem, "costate_reversal", hj.Adaptive("FBDF", RTOL, ATOL)))
+    made = bridge.begin(module, contest.prepare(problem, "costate_reversal", hj.Adaptive("FBDF", RTOL, ATOL)))
     return main.seval(f"begin {RUN} end")(module, made, RTOL, ATOL, problem.span[1], kind)
 
 

@@ -203,12 +203,12 @@ def doctor() -> None:
     import platform
     from importlib.metadata import version
 
-    from hamjl.engines.julia import status
+    from hamjl.engines import ENGINES, engine
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy", "xarray", "matplotlib"))
     click.echo(f"hamjl {version('hamjl')}, Python {platform.python_version()}, {packages}")
-    click.echo("engine python: ready")
-    click.echo(status())
+    for name in ENGINES:
+        click.echo(engine(name).status())
 
 
 @main.command(name="setup-julia")

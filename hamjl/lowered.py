@@ -5,8 +5,8 @@ Nothing here knows of xarray, SciPy or Julia. An engine takes a `Lowered` record
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,7 +18,13 @@ from hamjl.piecewise import Piecewise
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
 
+# Numbers that every engine keeps to; the tests compare those of Julia.
 BOUND = 1e100  # a larger |value| counts as divergence: its square, in the energies, must still be a number
+BLOCK = 1024  # steps of Euler between two looks at whether values are within the bound
+BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
+STEEP, SUDDEN = 1e3, 1e-6  # or so much growth, where at its rate the state doubles within this part of the time so far
+ROUNDING = 1e-13  # of times, relative: stops that are nearer are one
+LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +126,7 @@ MethodCode = EulerCode | AdaptiveCode | CollocationCode
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A run: field, law, method, initial state, and when to save (with Euler, ``save`` counts steps).
+    """A run: field, law, method, initial state and span.
 
     Nothing beyond the end of the span is looked at, so that is how far the data reach.
     ``starts`` are controls (times, (time, control)) that a boundary-value law starts from.
@@ -131,15 +137,23 @@ class Lowered:
     method: MethodCode
     initial: Floats
     span: tuple[float, float]
-    times: Floats
-    save: Integers
     starts: tuple[tuple[Floats, Floats], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """What an engine returns: the rows finished, (row, state), the sign s at each, and how the run ended."""
+class Goal:
+    """Where a run is to go: a time, and the samples up to it. With Euler, ``save`` counts the steps at their times."""
 
+    until: float
+    times: Floats = field(default_factory=lambda: np.zeros(0))
+    save: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What an engine returns: times of the rows finished, (row, state), the sign s at each, and how the run ended."""
+
+    times: Floats
     states: Floats
     signs: Floats
     status: str  # a key of STATUS
@@ -174,7 +188,7 @@ State = dict[str, Any]  # numbers, text, arrays and tables of these: all that a 
 class Run(Protocol):
     """An integration under way. It moves when told to, from one goal to the next, and nothing restarts in between.
 
-    Its first goal is the samples of the `Lowered` record and the end of the span; Euler stops at the last sample.
+    It has no goal before the first `aim`.
     """
 
     @property
@@ -185,8 +199,8 @@ class Run(Protocol):
     def reached(self) -> float:
         """Present time; an adaptive run may be ahead of its goal by part of a step."""
 
-    def aim(self, until: float, times: Floats, save: Integers) -> None:
-        """Set the next goal: a time, and the samples up to it."""
+    def aim(self, goal: Goal) -> None:
+        """Set the next goal; Euler goes to the last whole step up to it, or to its last sample."""
 
     def advance(self, seconds: float) -> bool:
         """Integrate for about so many seconds; return whether there is more to do."""
@@ -205,12 +219,28 @@ class Run(Protocol):
 
 
 class Engine(Protocol):
-    """What both engines are."""
+    """What every engine is: a module, or any other object, that `hamjl.engines.ENGINES` names."""
 
     name: str
+    run_together: Callable[[Sequence[tuple[Lowered, Goal]]], list[Result]] | None  # several at once, over all threads
+
+    def missing(self) -> str | None:
+        """Why it cannot be taken, in a few words, or None; found without starting it."""
+
+    def ready(self) -> bool:
+        """Whether it can be taken: nothing is missing."""
+
+    def remedy(self) -> str:
+        """What the user is to do about what is missing."""
+
+    def status(self) -> str:
+        """One line for ``hamjl doctor``."""
 
     def start(self, lowered: Lowered, state: State | None = None) -> Run:
         """A run from the initial state, or from where another one was when its state was exported."""
 
-    def run(self, lowered: Lowered, monitor: Monitor) -> Result:
-        """Integrate over the span; KeyboardInterrupt ends the run with status ``"interrupted"``."""
+    def environment(self, threads: int | None) -> dict[str, str]:
+        """Variables of a new process for `run_together` on so many threads, or on all."""
+
+    def run(self, lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
+        """Start and move to the goal; KeyboardInterrupt ends the run with status ``"interrupted"``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from hamjl.lowered import (
     CollocationCode,
     EulerCode,
     Floats,
+    Goal,
+    Integers,
     LawCode,
     Lowered,
     MethodCode,
@@ -30,11 +31,16 @@ from hamjl.symbolic import SymbolicSystem
 MAX_FLIPS = 10**7
 
 
-def lower(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Lowered:
-    """Return the record of a run; see `hamjl.solve` for `times`."""
-    record = lower_run(problem, law, method)
-    grid, save = samples(problem, law, method, times).all(len(record.initial))
-    return replace(record, times=grid, save=save)
+def whole(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Goal:
+    """The goal of a run over all of the problem's span; see `hamjl.solve` for `times`."""
+    given = samples(problem, law, method, times)
+    return goal(problem, method, given.all(len(problem.initial_vector())))
+
+
+def goal(problem: Problem | SymbolicSystem, method: Method, part: tuple[Floats, Integers]) -> Goal:
+    """The goal of a run that ends with these samples: Euler stops at the last, an adaptive run at the end."""
+    times, save = part
+    return Goal(float(times[-1]) if isinstance(method, Euler) and len(times) else problem.span[1], times, save)
 
 
 def samples(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Samples:
@@ -42,8 +48,8 @@ def samples(problem: Problem | SymbolicSystem, law: Law, method: Method, times: 
     return sampling(problem.span, method, times, even=lower_law(law).flip == "step")
 
 
-def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lowered:
-    """Return the record of a run with no samples yet."""
+def lower(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lowered:
+    """Return the record of a run."""
     code = lower_law(law)
     if isinstance(method, Adaptive) and code.flip == "step":
         raise ProblemError(
@@ -73,8 +79,7 @@ def lower_run(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lo
         starts = tuple(control_values(problem, one, "start") for one in controls if isinstance(one, xr.DataArray))
     if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
-    field, solver, none = lower_field(problem), lower_method(method), np.zeros(0)
-    return Lowered(field, code, solver, problem.initial_vector(), problem.span, none, none.astype(np.int64), starts)
+    return Lowered(lower_field(problem), code, lower_method(method), problem.initial_vector(), problem.span, starts)
 
 
 def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,7 @@ class Adaptive(Method):
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        names = dict.fromkeys(chain(*SOLVERS.values()))
-        object.__setattr__(self, "name", choice(self.name, names, "method", any_case=True))
+        object.__setattr__(self, "name", choice(self.name, ("auto", *SOLVERS), "method", any_case=True))
         for name in ("rtol", "atol"):
             object.__setattr__(self, name, number(getattr(self, name), name, positive=True))
         if not 1e-13 <= self.rtol < 1:

@@ -12,13 +12,14 @@ import xarray as xr
 
 from hamjl import schema, trajectory
 from hamjl.checks import number, to_path
-from hamjl.engines import running, select
+from hamjl.engines import select
+from hamjl.engines.running import move
 from hamjl.errors import HamjlError, ProblemError, shown, warn
 from hamjl.foreign import reason
 from hamjl.functions import check_dissipation
 from hamjl.laws import BoundaryValue, CostateReversal, LawLike, as_law
-from hamjl.lowered import STATUS, Engine, Floats, Integers, Result, Run
-from hamjl.lowering import lower_field, lower_law, lower_run
+from hamjl.lowered import STATUS, Engine, Floats, Goal, Integers, Result, Run
+from hamjl.lowering import lower, lower_field, lower_law
 from hamjl.methods import Euler, MethodLike, as_method
 from hamjl.problem import Problem
 from hamjl.progress import bar, stoppable
@@ -82,7 +83,7 @@ class Session:
         if isinstance(recipe.law, BoundaryValue):
             raise ProblemError("a session goes forward in time, got BoundaryValue, which needs it all: use hj.solve.")
         self._recipe, self._start = recipe, start
-        lowered = lower_run(recipe.problem, recipe.law, recipe.method)
+        lowered = lower(recipe.problem, recipe.law, recipe.method)
         self._lowered = replace(lowered, span=(start, self._limit))
         name = recipe.engine if saved is None else saved["engine"]
         self._engine: Engine = select(name, lowered.method.name)
@@ -133,17 +134,11 @@ class Session:
         self._check_alive()
         if until > self._time:
             check_dissipation(self.problem.dissipation, (self._time, until))
-        grid, save = self._samples(until, times)
-        self._run.aim(until, grid, save)
+        goal = Goal(until, *self._samples(until, times))
         with bar((self._time, until), progress) as monitor, stoppable() as asked:
-            more = self._run.status == "running"
-            while more and not asked():
-                more = self._run.advance(running.SECONDS)
-                monitor(self._run.reached)
-            result, self._status = self._run.result(), self._run.status
-            if more:
-                result = running.interrupted(result)
-        return self._stretch(until, grid, result)
+            result = move(self._run, goal, monitor, asked)
+        self._status = self._run.status
+        return self._stretch(until, result)
 
     def _check_alive(self) -> None:
         if self._status not in ALIVE:
@@ -160,16 +155,16 @@ class Session:
         fresh = grid > self._sampled + 1e-12 * abs(self._time)  # not those that are the present but for rounding
         return grid[fresh], save[fresh[: len(save)]]
 
-    def _stretch(self, until: float, grid: Floats, result: Result) -> xr.Dataset:
+    def _stretch(self, until: float, result: Result) -> xr.Dataset:
         stepping = isinstance(self._recipe.method, Euler)
         self._time = self._sampled = self._run.reached if stepping else min(self._run.reached, until)
-        part = self._label(grid[: len(result.states)], result)
+        part = self._label(result)
         if words := trajectory.shortcoming(part.attrs):
             warn(words)
         return part
 
-    def _label(self, times: Floats, result: Result) -> xr.Dataset:
-        return trajectory.assemble(self._recipe, replace(self._lowered, times=times), result, self._engine.name)
+    def _label(self, result: Result) -> xr.Dataset:
+        return trajectory.assemble(self._recipe, self._lowered, result, self._engine.name)
 
     def feed(self, inputs: More | None = None, target: More | None = None, *, targets: More | None = None) -> None:
         """Take more data: sampled signals go on with later samples.
@@ -205,14 +200,12 @@ class Session:
         copy, now = self._engine.start(self._lowered, self._run.export()), np.array([self._time])
         method = self._recipe.method
         steps = np.rint((now - self._start) / method.step) if isinstance(method, Euler) else np.zeros(0)
-        copy.aim(self._time, now, steps.astype(np.int64))
-        while copy.advance(running.SECONDS):
-            pass
-        if not len((result := copy.result()).states):
+        result = move(copy, Goal(self._time, now, steps.astype(np.int64)))
+        if not len(result.states):
             raise ProblemError(
                 f"a session must have a present, got none ({result.status}): restore another checkpoint."
             )
-        return self._label(now, result).isel(time=0)
+        return self._label(result).isel(time=0)
 
     @property
     def state(self) -> xr.Dataset:

@@ -13,7 +13,7 @@ from hamjl.checks import number
 from hamjl.engines import select
 from hamjl.errors import ProblemError, shown, warn
 from hamjl.laws import LawLike
-from hamjl.lowering import lower
+from hamjl.lowering import lower, whole
 from hamjl.methods import MethodLike
 from hamjl.problem import Problem
 from hamjl.progress import bar as _bar
@@ -142,10 +142,11 @@ def run(
 
 def run_quietly(recipe: Recipe, *, progress: bool = False) -> xr.Dataset:
     """Solve a recipe; that the run ended early is said by the trajectory alone."""
-    lowered = lower(recipe.problem, recipe.law, recipe.method, recipe.times)
+    lowered = lower(recipe.problem, recipe.law, recipe.method)
+    goal = whole(recipe.problem, recipe.law, recipe.method, recipe.times)
     chosen = select(recipe.engine, lowered.method.name)
     with _bar(lowered.span, progress) as monitor:
-        result = chosen.run(lowered, monitor)
+        result = chosen.run(lowered, goal, monitor)
     if result.status == "no_fixed_point" and not len(result.states):
         raise ProblemError(f"{result.message}, got none at the start: use CostateReversal with a finite velocity.")
     return assemble(recipe, lowered, result, chosen.name)

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,13 +24,14 @@ import xarray as xr
 
 from hamjl import schema, trajectory
 from hamjl.checks import choice, count, mapping, to_path
-from hamjl.engines import running, select
+from hamjl.engines import select
+from hamjl.engines.running import move
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown, warn
 from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
 from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
-from hamjl.lowered import STATUS, Floats, Lowered, Result
-from hamjl.lowering import lower_run, samples
+from hamjl.lowered import STATUS, Goal, Lowered, Result
+from hamjl.lowering import goal, lower, samples
 from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
 from hamjl.recipe import Recipe
@@ -76,7 +76,7 @@ def create(
         raise ProblemError(f"a new store must not exist yet, got {shown(str(path))}: resume it, or name another one.")
     if not path.parent.is_dir():
         raise ProblemError(f"the store's folder must exist, got {shown(str(path.parent))}: create it first.")
-    lowered, size = lower_run(recipe.problem, recipe.law, recipe.method), len(_samples(recipe))
+    lowered, size = lower(recipe.problem, recipe.law, recipe.method), len(_samples(recipe))
     engine = select(recipe.engine, lowered.method.name)
     layout = _layout(chunk, thin, float32, trajectory.describe(recipe.problem), len(lowered.initial), size)
     attributes = trajectory.attributes(recipe, lowered, engine.name)
@@ -253,7 +253,7 @@ class _Writer:
     def __init__(self, found: _Found) -> None:
         self.path, self.recipe, self.record, self.found = found.path, found.recipe, found.record, found
         self.layout = found.layout
-        self.lowered: Lowered = lower_run(self.recipe.problem, self.recipe.law, self.recipe.method)
+        self.lowered: Lowered = lower(self.recipe.problem, self.recipe.law, self.recipe.method)
         self.samples = _samples(self.recipe)
         self.engine = select(self.record["engine"], self.lowered.method.name)
 
@@ -264,7 +264,8 @@ class _Writer:
             if run.reached != self.record["reached"] or self.record["length"] > len(self.samples):
                 raise ValueError("its state is another than its record says")
         self._truncate()
-        size, chunk, end = len(self.samples), self.layout.chunk, self.lowered.span[1]
+        size, chunk = len(self.samples), self.layout.chunk
+        problem, method = self.recipe.problem, self.recipe.method
         first, status, committing = self.record["length"], "running", None
         with (
             reporting(self.lowered.span, progress, log) as report,
@@ -274,17 +275,9 @@ class _Writer:
         ):
             while status == "running":
                 last = min((first // chunk + 1) * chunk, size)
-                times, save = self.samples[first:last]
-                run.aim(end if last == size and not len(save) else float(times[-1]), times, save)
-                more, due = True, time.monotonic() + PATIENCE
-                while more and not asked():
-                    more = run.advance(running.SECONDS)
-                    report(run.reached, lambda times=times: self._loss(times, run.result()))  # type: ignore[misc]
-                    if time.monotonic() > due:
-                        break
-                result = run.result()
-                if more and asked():
-                    result = running.interrupted(result)
+                rows = self.samples[first:last]
+                part = goal(problem, method, rows) if last == size else Goal(float(rows[0][-1]), *rows)
+                result = move(run, part, lambda t: report(t, lambda: self._loss(run.result())), asked, PATIENCE)
                 status = "running" if result.status == "success" and last < size else result.status
                 if status == "no_fixed_point" and first == 0 and not len(result.states):
                     raise ProblemError(
@@ -293,7 +286,7 @@ class _Writer:
                 result = replace(result, status=status, message=STATUS.get(status, ""))
                 if committing is not None:
                     committing.result()
-                committing = behind.submit(self._commit, first, times[: len(result.states)], result, run.export())
+                committing = behind.submit(self._commit, first, result, run.export())
                 first += len(result.states)
             if committing is not None:
                 committing.result()
@@ -305,13 +298,12 @@ class _Writer:
             hint = f"; resume {str(self.path)!r} to go on" if status in RESUMABLE else ""
             warn(stopped + hint)
 
-    def _loss(self, times: Floats, result: Result) -> float | None:
+    def _loss(self, result: Result) -> float | None:
         """The loss at the sample taken last."""
         if not len(result.states):
             return None
-        last = replace(result, states=result.states[-1:], signs=result.signs[-1:])
-        row = len(result.states) - 1
-        values = trajectory.derive(self.lowered, times[row : row + 1], last)
+        last = replace(result, times=result.times[-1:], states=result.states[-1:], signs=result.signs[-1:])
+        values = trajectory.derive(self.lowered, last)
         return float(values["loss" if "loss" in values else "lagrangian"][0])
 
     def _truncate(self) -> None:
@@ -337,10 +329,11 @@ class _Writer:
             if array.shape[0] != rows:
                 array.resize((rows, *array.shape[1:]))
 
-    def _commit(self, first: int, times: Floats, result: Result, state: dict[str, Any]) -> None:
+    def _commit(self, first: int, result: Result, state: dict[str, Any]) -> None:
         """Write rows, wait until they are on the disk, then replace the record."""
+        times = result.times
         last = first + len(times)
-        values = trajectory.derive(self.lowered, times, result)
+        values = trajectory.derive(self.lowered, result)
         try:
             if not (self.path / RECORD).is_file():  # else Zarr would make the folders anew
                 raise FileNotFoundError(2, "it is gone")

@@ -30,8 +30,9 @@ from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown
 from hamjl.foreign import read_netcdf
 from hamjl.laws import LawLike
-from hamjl.lowered import Result
-from hamjl.methods import MethodLike
+from hamjl.lowered import Goal, Lowered, Result
+from hamjl.lowering import lower, whole
+from hamjl.methods import Collocation, MethodLike
 from hamjl.plain import digest, pack
 from hamjl.problem import Problem
 from hamjl.recipe import Recipe
@@ -48,9 +49,8 @@ SYMBOLS = {  # of the theory, and where they are in the plain form of a recipe
     "theta": "problem.objective.dissipation",
     "c": "problem.network.velocity",
 }
-THREADS = {"PYTHON_JULIACALL_THREADS": "auto", "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}  # these two go together
 SWEEP = {"format": schema.one_of(1), "sweep": schema.text, "over": schema.table(schema.whole(1))}  # its record
-BATCH = 4  # members for each thread of Julia at a time; they are finished together
+BATCH = 4  # members for each thread at a time; they are finished together
 
 
 def sweep(
@@ -240,27 +240,29 @@ def _failed(why: HamjlError | Result) -> xr.Dataset:
     return xr.Dataset(attrs={"status": "failed", "message": message})
 
 
-def compute_together(packed: list[str]) -> list[xr.Dataset]:
-    """Members on the threads of one Julia."""
-    from hamjl.engines.julia.bridge import integrate_all
-    from hamjl.lowering import lower
-
-    done: list[xr.Dataset] = []
+def compute_together(name: str, packed: list[str]) -> list[xr.Dataset]:
+    """Members on the threads of one engine."""
+    chosen = select(name)
+    assert chosen.run_together is not None
     recipes = [Recipe.unpack(text) for text in packed]
-    lowered: list[Any] = []
-    for recipe in recipes:
-        try:
-            lowered.append(lower(recipe.problem, recipe.law, recipe.method, recipe.times))
-        except HamjlError as error:
-            lowered.append(error)
-    results = iter(integrate_all([record for record in lowered if not isinstance(record, HamjlError)]))
-    for recipe, record in zip(recipes, lowered, strict=True):
-        result = record if isinstance(record, HamjlError) else next(results)
-        if isinstance(result, HamjlError) or not len(result.states):
-            done.append(_failed(result))
+    records = [_lowered(recipe) for recipe in recipes]
+    results = iter(chosen.run_together([record for record in records if not isinstance(record, HamjlError)]))
+    done: list[xr.Dataset] = []
+    for recipe, record in zip(recipes, records, strict=True):
+        if isinstance(record, HamjlError):
+            done.append(_failed(record))
         else:
-            done.append(assemble(recipe, record, result, "julia"))
+            result = next(results)
+            done.append(assemble(recipe, record[0], result, name) if len(result.states) else _failed(result))
     return done
+
+
+def _lowered(recipe: Recipe) -> tuple[Lowered, Goal] | HamjlError:
+    given = recipe.problem, recipe.law, recipe.method
+    try:
+        return lower(*given), whole(*given, recipe.times)
+    except HamjlError as error:
+        return error
 
 
 # -- where they are computed -------------------------------------------------------------------------------------------
@@ -279,18 +281,20 @@ def _computed(
         finally:
             client.cancel(list(futures))
         return
-    together = {k: packed for k, packed in waiting.items() if _on_threads(recipes[k])}
-    alone = {k: packed for k, packed in waiting.items() if k not in together}
+    together: dict[str, dict[int, str]] = {}  # by engine
+    for k, packed in waiting.items():
+        if (name := _on_threads(recipes[k])) is not None:
+            together.setdefault(name, {})[k] = packed
+    alone = {k: packed for k, packed in waiting.items() if not any(k in shared for shared in together.values())}
     number = (os.cpu_count() or 1) if workers is None else count(workers, "workers", least=1)
     if number == 1 or len(waiting) == 1:
         for k, packed in waiting.items():
             yield k, compute(packed)
         return
     try:
-        if together:
-            threads = THREADS | ({} if workers is None else {"PYTHON_JULIACALL_THREADS": str(number)})
-            with _pool(1, threads) as pool:
-                yield from _batches(pool, together, BATCH * number)
+        for name, shared in together.items():
+            with _pool(1, select(name).environment(workers)) as pool:
+                yield from _batches(pool, name, shared, BATCH * number)
         if alone:
             with _pool(min(number, len(alone)), {}) as pool:
                 processes = {pool.submit(compute, packed): k for k, packed in alone.items()}
@@ -303,10 +307,11 @@ def _computed(
         ) from None
 
 
-def _on_threads(recipe: Recipe) -> bool:
-    """Whether a member is one that the threads of one Julia can share."""
+def _on_threads(recipe: Recipe) -> str | None:
+    """The engine whose threads can share a member with others, if any."""
     name = recipe.method.to_dict()["name"]
-    return select(recipe.engine, name).name == "julia" and name != "Collocation"
+    chosen = select(recipe.engine, name)
+    return None if chosen.run_together is None or isinstance(recipe.method, Collocation) else chosen.name
 
 
 def _arriving(client: Any) -> Any:
@@ -348,11 +353,11 @@ def _end_after(parent: Any) -> None:
     os._exit(1)  # whatever it is in the middle of: nobody waits for it
 
 
-def _batches(pool: Executor, waiting: dict[int, str], size: int) -> Iterator[tuple[int, xr.Dataset]]:
+def _batches(pool: Executor, name: str, waiting: dict[int, str], size: int) -> Iterator[tuple[int, xr.Dataset]]:
     """Batches follow one another without a pause: what is done with the members of one goes on beside the next."""
     items = list(waiting.items())
     parts = [items[first : first + size] for first in range(0, len(items), size)]
-    futures = [pool.submit(compute_together, [packed for _, packed in part]) for part in parts]
+    futures = [pool.submit(compute_together, name, [packed for _, packed in part]) for part in parts]
     for part, future in zip(parts, futures, strict=True):
         yield from zip((k for k, _ in part), future.result(), strict=True)
 

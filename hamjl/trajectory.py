@@ -60,8 +60,8 @@ def assemble(recipe: Recipe, lowered: Lowered, result: Result, engine: str) -> x
 
     ``message`` says where one of them is no number; see `shortcoming`.
     """
-    time = lowered.times[: len(result.states)]
-    values = derive(lowered, time, result)
+    time = result.times
+    values = derive(lowered, result)
     variables = {
         name: (("time", *dims), values[name], {"long_name": long_name, "units": units})
         for name, (dims, long_name, units) in describe(recipe.problem).items()
@@ -176,10 +176,10 @@ def progress(result: Result) -> dict[str, Any]:
     }
 
 
-def derive(lowered: Lowered, time: Floats, result: Result) -> dict[str, Floats]:
+def derive(lowered: Lowered, result: Result) -> dict[str, Floats]:
     """The values of all variables at the rows of a result, by name."""
     dynamics = full_dynamics_of(lowered.field, lowered.law)
-    states, drive = result.states, dynamics.drive(time)
+    states, drive = result.states, dynamics.drive(result.times)
     with np.errstate(all="ignore"):
         values = {
             **dict(zip(dynamics.parts, dynamics.split(states), strict=True)),

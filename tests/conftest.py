@@ -48,7 +48,7 @@ def julia(monkeypatch) -> str:
 @pytest.fixture(params=["python", pytest.param("julia", marks=pytest.mark.julia)])
 def engine(request) -> str:
     """Every engine that is here: the facts of the theory hold on each."""
-    return request.getfixturevalue("julia") if request.param == "julia" else request.param
+    return request.param if request.param == "python" else request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

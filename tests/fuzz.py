@@ -42,7 +42,7 @@ from hamjl import trial
 from hamjl.codegen import compile_program
 from hamjl.engines.julia.bridge import postfix
 from hamjl.functions import activation_program, dissipation_program, loss_program, regularizer_program
-from hamjl.lowering import lower
+from hamjl.lowering import lower, whole
 
 SECONDS, BYTES = 5.0, 2**30  # of work and memory, for each case
 HANG, START = 60.0, 300.0  # seconds of waiting for a case, and a process, on a machine that does other things too
@@ -392,7 +392,8 @@ def use(recipe: hj.Recipe) -> None:
     width = len(problem.initial_vector())
     if not isinstance(recipe.times, int) or recipe.times * width < 10**6:
         with suppress(hj.HamjlError):
-            lower(problem, recipe.law, recipe.method, recipe.times)
+            lower(problem, recipe.law, recipe.method)
+            whole(problem, recipe.law, recipe.method, recipe.times)
     if width < 500:
         start, stop = problem.span
         hj.solve(problem, "costate_reversal", hj.Euler((stop - start) / 4), times=3, engine="python", progress=False)

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from importlib import import_module
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 from conftest import SET_UP, posix
 
 from hamjl import (
@@ -28,16 +32,25 @@ from hamjl import (
     Problem,
     ProblemError,
     RunWarning,
+    Session,
     SignFlip,
     SymbolicSystem,
+    engines,
+    lowered,
     signals,
     solve,
+    sweep,
 )
+from hamjl.cli import main
+from hamjl.dynamics import dynamics_of
 from hamjl.engines import julia, select
+from hamjl.engines.running import integrate
 from hamjl.functions import ACTIVATIONS, LOSSES, REGULARIZERS
-from hamjl.lowering import lower
+from hamjl.lowered import Goal, Lowered, Result, State
+from hamjl.lowering import lower, whole
 
 REFERENCE = "python"
+INVARIANTS = ("BOUND", "BLOCK", "BLOW_UP", "STEEP", "SUDDEN", "ROUNDING", "LOOKS")
 ENGINES = [pytest.param("julia", marks=pytest.mark.julia)]
 
 LAWS = {
@@ -111,9 +124,8 @@ def random_system() -> SymbolicSystem:
 
 def trajectory(problem, law, method, engine: str, times) -> tuple[np.ndarray, np.ndarray, str]:
     """All states (time, state) and signs, and the status."""
-    result = select(engine, method.name if isinstance(method, Adaptive) else "Euler").run(
-        lower(problem, law, method, times), lambda t: None
-    )
+    chosen = select(engine, method.name if isinstance(method, Adaptive) else "Euler")
+    result = chosen.run(lower(problem, law, method), whole(problem, law, method, times), lambda t: None)
     return result.states, result.signs, result.status
 
 
@@ -127,7 +139,7 @@ def assert_agree(problem, law, ours, theirs, engine: str, times, tolerance: floa
     assert (np.abs(states - expected) / scale).max(initial=0.0) < tolerance
 
 
-@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+@pytest.mark.parametrize("engine", [*ENGINES, "plain"], indirect=True)
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("seed", range(12))
 def test_euler_agrees_with_the_reference_over_a_thousand_steps(engine, law, seed):
@@ -207,10 +219,10 @@ def test_ctrl_c_returns_what_there_is_within_a_second(engine):
 def test_the_states_are_written_where_they_stay(engine):
     """A view of NumPy's own memory: no copy, and nothing that only the thread of Julia may let go of."""
     problem = random_problem(0)
-    result = select(engine).run(lower(problem, CostateReversal(), Euler(0.01)), lambda t: None)
-    assert result.states.flags.c_contiguous
-    assert type(result.states.base) is np.ndarray
-    assert result.states.base.flags.owndata
+    result = trajectory(problem, CostateReversal(), Euler(0.01), engine, None)
+    assert result[0].flags.c_contiguous
+    assert type(result[0].base) is np.ndarray
+    assert result[0].base.flags.owndata
 
 
 @pytest.mark.parametrize("interpolation", signals.INTERPOLATIONS)
@@ -237,7 +249,7 @@ def test_asking_for_julia_where_none_is_set_up_names_the_remedy():
         select("julia")
     with pytest.raises(EngineError, match="'RK45'"):
         select("auto", "Tsit5")
-    assert "not ready" in julia.status()
+    assert "not ready" in engines.engine("julia").status()
 
 
 @pytest.mark.parametrize(
@@ -278,11 +290,129 @@ def test_importing_hamjl_starts_no_julia():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_both_engines_are_engines():
-    for name in ("python", "julia"):
-        engine = import_module(f"hamjl.engines.{name}")
-        assert engine.name == name
-        assert callable(engine.run)
+def test_engines_are_known_by_their_names():
+    for name in engines.ENGINES:
+        assert engines.engine(name).name == name
+
+
+# -- a third engine: one module, a line of ENGINES and a line of SOLVERS -----------------------------------------------
+class PlainRun:
+    """Euler step by step."""
+
+    def __init__(self, lowered: Lowered, state: State | None = None) -> None:
+        self.lowered, self.dynamics = lowered, dynamics_of(lowered.field, lowered.law)
+        self.y, self.k, self.s, self.status = self.dynamics.restrict(lowered.initial), 0, 1.0, "running"
+        if state is not None:
+            self.y, self.k, self.s = state["y"].copy(), state["k"], state["s"]
+        self.aim(Goal(lowered.span[0]))
+
+    @property
+    def reached(self) -> float:
+        return self.lowered.span[0] + self.k * self.lowered.method.step
+
+    def aim(self, goal: Goal) -> None:
+        self.goal, self.rows, self.status = goal, [], "running"
+        self.last = max(self.k, *goal.save[-1:], round((goal.until - self.lowered.span[0]) / self.lowered.method.step))
+
+    def advance(self, seconds: float) -> bool:
+        drive, s = self.dynamics.drive(self.reached), self.sign()
+        if len(self.rows) < len(self.goal.save) and self.k == self.goal.save[len(self.rows)]:
+            self.rows.append((self.dynamics.full(self.y, drive).copy(), s))
+        if self.k < self.last:
+            dy = self.dynamics.rhs(self.y, drive, s, np.empty_like(self.y))
+            if self.lowered.law.semi_implicit:
+                self.dynamics.lead(dy, s, self.lowered.method.step)
+            self.y, self.k, self.s = self.y + self.lowered.method.step * dy, self.k + 1, s
+        elif len(self.rows) == len(self.goal.save):
+            self.status = "success"
+        return self.status == "running"
+
+    def sign(self) -> float:
+        law, size = self.lowered.law, self.y @ self.y
+        if law.flip == "track":
+            return -1.0 if size > law.radius else 1.0 if size <= (1 - law.hysteresis) * law.radius else self.s
+        if law.flip == "step":
+            return (-1.0) ** self.k
+        return -1.0 if law.flip == "periodic" and (2 * law.frequency * self.reached + 0.5) % 2 >= 1 else 1.0
+
+    def result(self) -> Result:
+        count, width = len(self.rows), len(self.lowered.initial)
+        states = np.array([state for state, _ in self.rows]).reshape(count, width)
+        signs = np.array([s for _, s in self.rows])
+        return Result(self.goal.times[:count], states, signs, self.status, "", self.reached, {"steps": self.k})
+
+    def export(self) -> State:
+        return {"y": self.y.copy(), "k": self.k, "s": self.s}
+
+
+@pytest.fixture
+def plain(monkeypatch) -> str:
+    """The third engine, for the time of a test."""
+    module = SimpleNamespace(
+        name="plain",
+        missing=lambda: None,
+        ready=lambda: True,
+        remedy=lambda: "",
+        status=lambda: "engine plain: ready",
+        start=PlainRun,
+        run=partial(integrate, PlainRun),
+        run_together=lambda records: [integrate(PlainRun, *record, lambda t: None) for record in records],
+        environment=lambda threads: {"PLAIN": str(threads)},
+    )
+    monkeypatch.setitem(sys.modules, "plain", module)
+    monkeypatch.setitem(engines.ENGINES, "plain", "plain")
+    monkeypatch.setitem(engines.SOLVERS, "Heun", engines.Solver("plain", "explicit", 2))
+    return "plain"
+
+
+def test_a_third_engine_is_found_by_its_solver(plain):
+    assert Adaptive("heun").name == "Heun"
+    assert select("auto", "Heun").name == plain
+    with pytest.raises(ProblemError, match="'RK45'"):
+        select("python", "Heun")
+    with pytest.raises(ProblemError, match="'Heun'"):
+        select(plain, "DOP853")
+    with pytest.raises(ProblemError, match="'auto'"):
+        select(plain, "BDF")
+    assert "engine plain: ready" in CliRunner().invoke(main, ["doctor"]).output
+
+
+def test_a_third_engine_serves_sessions_and_sweeps(plain, monkeypatch):
+    problem = random_problem(1)
+    expected = solve(problem, method=Euler(0.01), times={"every": 0.1}, engine=REFERENCE)
+    session = Session(problem, method=Euler(0.01), engine=plain)
+    parts = [session.advance(until, {"every": 0.1}) for until in (1.0, 4.0)]
+    np.testing.assert_allclose(np.concatenate([part.w for part in parts]), expected.w, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(session.state.w, expected.w[-1], rtol=1e-9, atol=1e-12)
+
+    began: list[dict[str, str]] = []
+
+    @contextmanager
+    def threads(number, variables):
+        began.append(variables)
+        with ThreadPoolExecutor(number) as pool:
+            yield pool
+
+    monkeypatch.setattr(sys.modules["hamjl.sweep"], "_pool", threads)
+    both = sweep(problem, {"q": [1.5, 3.0]}, method=Euler(0.01), times={"every": 0.1}, engine=plain, workers=2)
+    assert began == [{"PLAIN": "2"}]
+    assert both.attrs["engine"] == plain
+    np.testing.assert_allclose(both.w[0], expected.w, rtol=1e-9, atol=1e-12)
+    assert not np.allclose(both.w[1], expected.w)
+
+
+# -- what engines agree on ---------------------------------------------------------------------------------------------
+@pytest.mark.julia
+def test_numbers_of_the_contract_are_the_same_in_julia(julia):
+    from hamjl.engines.julia import bridge
+
+    module = bridge.module()
+    assert {name: getattr(module, name) for name in INVARIANTS} == {name: getattr(lowered, name) for name in INVARIANTS}
+    rng = np.random.default_rng(0)
+    lengths = [*rng.uniform(0, 100, 100), *(np.arange(100) * 0.1), *(np.arange(100) / 3), 1e300, 0.0]
+    for step in (0.1, 1 / 3, 0.004, 1e-300):
+        for length in lengths:
+            assert module.whole_steps(length, step) == lowered.whole_steps((0.0, length), step)
 
 
 @pytest.mark.julia
@@ -300,7 +430,9 @@ def test_python_goes_on_beside_julia_as_long_as_one_thread_uses_it(julia, monkey
     problem = Problem(Network.fully_connected(5), Objective(), target=0.1, span=(0, 1000))
     solve(problem, method=Euler(1.0), times=2, engine=julia)
     monkeypatch.setattr(bridge, "_visitors", {threading.get_ident()})
-    run = bridge.start(lower(problem, CostateReversal(), Euler(1e-7), 2))
+    given = problem, CostateReversal(), Euler(1e-7)
+    run = bridge.JuliaRun(lower(*given))
+    run.aim(whole(*given, 2))
 
     def counted_beside() -> int:
         seen, over = [0], threading.Event()

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
@@ -429,6 +430,62 @@ def test_a_forged_checkpoint_is_refused(kind, tmp_path):
     with pytest.raises(hj.ProblemError) as caught:
         hj.Session.restore(forged(tmp_path, kept, *FORGED[kind]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("method", [hj.Euler(0.01), *map(hj.Adaptive, ("Tsit5", "Rodas5P", "FBDF", "auto"))], ids=str)
+def test_a_forged_checkpoint_of_julia_is_refused(method, julia, tmp_path):
+    """Point 7: shapes, times and counts, and the bytes of its solver."""
+    session = hj.Session(random_problem(3), method=method, engine=julia)
+    session.advance(0.5)
+    kept = session.checkpoint()
+    state = kept["state"]
+    tables = [state | {name: value} for name in state for value in (None, "x", [], {}, np.zeros(3), np.zeros(3, "u1"))]
+    tables += [{name: part for name, part in state.items() if name != left_out} for left_out in state]
+    tables += [state | {"more": 1}, state | {"y": state["y"].astype(complex)}, state | {"y": state["y"][:, None]}]
+    for k in range(len(state["numbers"])):
+        for value in (np.nan, np.inf, -7.0):
+            tables.append(state | {"numbers": np.where(np.arange(len(state["numbers"])) == k, value, state["numbers"])})
+    if (size := len(solver := state["solver"])) > 0:
+        tables += [state | {"solver": np.append(solver, np.uint8(0))}]
+        tables += [state | {"solver": solver[:kept_bytes]} for kept_bytes in (0, 4, 8, 9, size // 2, size - 1)]
+        tables += [state | {"solver": np.r_[solver[:8], np.full(size - 8, 255, np.uint8)]}]
+    for table in tables:
+        if table.keys() == state.keys() and all(np.array_equal(table[name], state[name]) for name in state):
+            continue  # as no bytes for no bytes
+        with pytest.raises(hj.ProblemError, match="must be what Session") as caught:
+            hj.Session.restore(kept | {"state": table})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(hj.ProblemError, match="must be what Session"):
+        hj.Session.restore(forged(tmp_path, kept, ["state", "y"], numbers(1.0, 2.0)))
+    assert hj.Session.restore(kept).advance(1.0).status == "success"
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("solver", ["Tsit5", "Vern7", "Rodas5P", "FBDF", "KenCarp4", "auto"])
+def test_whatever_the_bytes_of_a_julia_solver_are_a_session_ends(solver, julia):
+    """Point 7: it is refused, or goes on to an end: nothing leads a solver outside of its arrays."""
+    session = hj.Session(random_problem(3), method=hj.Adaptive(solver, max_steps=3000), engine=julia)
+    session.advance(0.5)
+    kept, rng = session.checkpoint(), np.random.default_rng(0)
+    odd = [*np.array([np.nan, np.inf, -1.0, 1e300, 1e-300, 0.0]).tobytes(), *np.array([1, 7, 40, 10**12, -9]).tobytes()]
+    odd, ends = np.array(odd, np.uint8).reshape(-1, 8), set()
+    for _ in range(60):
+        numbers = kept["state"]["solver"].copy()
+        at = rng.integers(8, len(numbers) - 8)
+        if rng.random() < 0.5:
+            numbers[at] ^= 1 << rng.integers(8)
+        else:
+            numbers[at : at + 8] = rng.choice(odd)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", hj.RunWarning)
+                forged = hj.Session.restore(kept | {"state": kept["state"] | {"solver": numbers}})
+                ends.add(forged.advance(1.0, 3).status)
+        except hj.HamjlError as error:
+            ends.add("refused" if "\n" not in str(error) else "traceback")
+    assert {"success", "refused"} <= ends
+    assert "traceback" not in ends
 
 
 @pytest.mark.parametrize("at", range(48))

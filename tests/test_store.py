@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from base64 import b64decode, b64encode
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -234,9 +235,27 @@ def test_a_forged_record_is_refused(fields, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def stopped(store: Path, **options) -> Path:
+@pytest.mark.julia
+@pytest.mark.parametrize("method", [hj.Euler(0.01), hj.Adaptive("FBDF")], ids=str)
+def test_a_forged_record_of_a_julia_run_is_refused(method, julia, tmp_path):
+    """Point 7: with a checksum that is right."""
+    store = stopped(tmp_path / "run.zarr", julia, method)
+    kept = json.loads((store / "run" / "commit.json").read_text())["state"]
+    damaged = np.frombuffer(b64decode(kept["numbers"]["$array"]), "<f8").copy()
+    damaged[0] = -1.0
+    forged = kept["numbers"] | {"$array": b64encode(damaged.tobytes()).decode()}
+    for state in ({}, {"y": 1.0}, kept | {"numbers": kept["y"]}, kept | {"numbers": forged}, kept | {"solver": None}):
+        forge(store, state=state)
+        with pytest.raises(hj.ProblemError, match="must be whole") as caught:
+            hj.resume(store)
+        assert "\n" not in str(caught.value)
+    forge(store, state=kept)
+    assert hj.resume(store).status == "success"
+
+
+def stopped(store: Path, engine: str = "auto", method: hj.Method | None = None, **options) -> Path:
     """A stored run that a killed process has left after three commits of twenty samples."""
-    recipe = hj.Recipe(problem(), method=hj.Euler(0.01), times=EVERY)
+    recipe = hj.Recipe(problem(), method=method or hj.Euler(0.01), times=EVERY, engine=engine)
     create(recipe, store, chunk=20, **options)
     write, written = store_module.write_record, []
 

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from hamjl.control.minimum import Search
 from hamjl.control.transcription import Transcription
-from hamjl.lowered import STATUS, CollocationCode, Lowered, Monitor, NetworkField, Result
+from hamjl.lowered import STATUS, CollocationCode, Floats, Lowered, Monitor, NetworkField, Result
 
 STARTS = 8  # that are tried, if neither a number nor a start is given
 
@@ -17,9 +17,9 @@ Transcribe = Callable[..., Transcription]  # of a field, a mesh and initial valu
 
 
 def run_boundary(
-    lowered: Lowered, monitor: Monitor, transcribe: Callable[..., Transcription] = Transcription
+    lowered: Lowered, times: Floats, monitor: Monitor, transcribe: Callable[..., Transcription] = Transcription
 ) -> Result:
-    """Search for the minimum and sample states and costates at ``lowered.times``."""
+    """Search for the minimum and sample states and costates at `times`."""
     method, (start, end) = lowered.method, lowered.span
     assert isinstance(method, CollocationCode)
     search = Search(
@@ -40,9 +40,9 @@ def run_boundary(
     with np.errstate(all="ignore"), threadpool_limits(one):  # what is not finite is found by looking at the cost
         found = search.run()
     if found is None:
-        nothing = np.empty((0, len(lowered.initial)))
-        return Result(nothing, np.empty(0), "diverged", STATUS["diverged"], start, {"solver": method.name})
-    curve, times = found.curve, lowered.times
+        none, nothing = np.empty(0), np.empty((0, len(lowered.initial)))
+        return Result(none, nothing, none, "diverged", STATUS["diverged"], start, {"solver": method.name})
+    curve = found.curve
     last = curve.states[-1, -curve.states.shape[1] // 2 :]
     statistics: dict[str, int | float | str] = {
         "solver": method.name,
@@ -60,4 +60,4 @@ def run_boundary(
     if found.status != "success" and isinstance(lowered.field, NetworkField):
         n = lowered.field.neurons
         states[:, n : n + len(lowered.field.source)] = found.path(times)
-    return Result(states, np.ones(len(times)), found.status, STATUS[found.status], end, statistics)
+    return Result(times, states, np.ones(len(times)), found.status, STATUS[found.status], end, statistics)

@@ -1,30 +1,51 @@
-"""The loop over a run, alike for both engines: integrate for a moment, look around, go on."""
+"""The loop over a run, alike for all engines and whoever drives it: integrate for a moment, look around, go on."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from hamjl.lowered import STATUS, Lowered, Monitor, Result, Run
+from hamjl.lowered import STATUS, Goal, Lowered, Monitor, Result, Run
 
 SECONDS = 0.05  # of integration between two looks at Ctrl-C and the progress bar
 
 
-def integrate(start: Callable[[], Run], lowered: Lowered, monitor: Monitor) -> Result:
-    """Integrate over the whole span; KeyboardInterrupt ends the run with status ``"interrupted"``."""
+def unasked() -> bool:
+    """Nobody asks a run to stop, unless by KeyboardInterrupt."""
+    return False
+
+
+def move(
+    run: Run,
+    goal: Goal,
+    monitor: Monitor = lambda t: None,
+    asked: Callable[[], bool] = unasked,
+    patience: float = float("inf"),
+) -> Result:
+    """Move a run to its next goal; what it has of it where it is asked to stop, or after some seconds of patience."""
+    run.aim(goal)
+    more, due = run.status == "running", time.monotonic() + patience
+    while more and not asked():
+        more = run.advance(SECONDS)
+        monitor(run.reached)
+        if time.monotonic() > due:
+            break
+    return interrupted(run.result()) if more and asked() else run.result()
+
+
+def integrate(start: Callable[[Lowered], Run], lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
+    """Start a run and move it to its goal; KeyboardInterrupt ends it with status ``"interrupted"``."""
     run = None
     try:
-        run = start()
-        while run.advance(SECONDS):
-            monitor(run.reached)
+        run = start(lowered)
+        return move(run, goal, monitor)
     except KeyboardInterrupt:
-        if run is not None:
-            return interrupted(run.result())
-        none = np.empty((0, len(lowered.initial)))
-        return Result(none, np.empty(0), "interrupted", STATUS["interrupted"], lowered.span[0], {})
-    return run.result()
+        none = np.zeros(0)
+        nothing = Result(none, np.empty((0, len(lowered.initial))), none, "running", "", lowered.span[0], {})
+        return interrupted(nothing if run is None else run.result())
 
 
 def interrupted(result: Result) -> Result:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hamjl.engines.julia.configuration import missing, ready, remedy, setup, status
-from hamjl.engines.running import integrate
-from hamjl.lowered import Lowered, Monitor, Result, Run, State
+from collections.abc import Sequence
 
-__all__ = ["missing", "name", "ready", "remedy", "run", "setup", "start", "status"]
+from hamjl.engines.julia.configuration import missing, ready, remedy, setup, status
+from hamjl.engines.running import SECONDS, integrate
+from hamjl.lowered import Goal, Lowered, Monitor, Result, Run, State
+
+__all__ = ["environment", "missing", "name", "ready", "remedy", "run", "run_together", "setup", "start", "status"]
 
 name = "julia"
 
@@ -15,13 +17,31 @@ def start(lowered: Lowered, state: State | None = None) -> Run:
     """A run under way; see `hamjl.lowered.Engine`. The first call in a process starts Julia."""
     from hamjl.engines.julia import bridge
 
-    return bridge.start(lowered, state)
+    return bridge.JuliaRun(lowered, state)
 
 
-def run(lowered: Lowered, monitor: Monitor) -> Result:
+def run(lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
     if lowered.method.name == "Collocation":
         from hamjl.engines.julia.boundary import minimize
 
-        return minimize(lowered, monitor)
-    return integrate(lambda: start(lowered), lowered, monitor)
+        return minimize(lowered, goal.times, monitor)
+    return integrate(start, lowered, goal, monitor)
+
+
+def run_together(records: Sequence[tuple[Lowered, Goal]]) -> list[Result]:
+    """Integrate several records on all threads of Julia; see `hamjl.lowered.Engine`."""
+    from hamjl.engines.julia import bridge
+
+    runs = [bridge.JuliaRun(lowered) for lowered, _ in records]
+    for run, (_, goal) in zip(runs, records, strict=True):
+        run.aim(goal)
+    while runs and bridge.advance_together(runs, SECONDS):
+        pass
+    return [run.result() for run in runs]
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """Variables of a process for `run_together`; these two go together."""
+    number = "auto" if threads is None else str(threads)
+    return {"PYTHON_JULIACALL_THREADS": number, "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes"}

@@ -14,12 +14,12 @@ from hamjl.engines.julia import bridge
 from hamjl.lowered import BOUND, Floats, LawCode, Lowered, Monitor, NetworkField, Result
 
 
-def minimize(lowered: Lowered, monitor: Monitor) -> Result:
+def minimize(lowered: Lowered, times: Floats, monitor: Monitor) -> Result:
     """Search for the minimum of G. A symbolic system, small by nature, is left to NumPy."""
     if isinstance(lowered.field, NetworkField):
         with bridge.failures():
-            return run_boundary(lowered, monitor, NativeTranscription)
-    return run_boundary(lowered, monitor)
+            return run_boundary(lowered, times, monitor, NativeTranscription)
+    return run_boundary(lowered, times, monitor)
 
 
 class NativeTranscription(Transcription):
@@ -106,13 +106,20 @@ class NativeTranscription(Transcription):
 
     def _start(self, julia: Any) -> Any:
         field = self.field
-        network = bridge.network(julia, field, bridge.law(julia, LawCode()))
-        regularizer = bridge.formula(julia, field.regularizer.only(["f", "df", "d2f"]))
-        inputs = self.drive[..., : field.inputs]
-        guess = np.empty(0) if self.guess is None else self.guess
-        theta, w0 = self.control.theta, self.control.w0
-        arrays = (self.mesh.h, self.measure, theta, inputs, self.x0, w0, guess)
-        return julia.transcription(network, regularizer, *(bridge.floats(np.asarray(a).reshape(-1)) for a in arrays))
+        arrays = {
+            "h": self.mesh.h,
+            "measure": self.measure,
+            "theta": self.control.theta,
+            "drives": self.drive[..., : field.inputs],
+            "x0": self.x0,
+            "w0": self.control.w0,
+            "guess": np.empty(0) if self.guess is None else self.guess,
+        }
+        return julia.transcription(
+            bridge.network(julia, field, LawCode()),
+            regularizer=bridge.formula(julia, field.regularizer.only(["f", "df", "d2f"])),
+            **{name: bridge.floats(np.asarray(values).reshape(-1)) for name, values in arrays.items()},
+        )
 
 
 def _array(values: Any) -> Floats:

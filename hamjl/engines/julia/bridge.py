@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
-from hamjl.engines.running import SECONDS
 from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
 from hamjl.lowered import (
@@ -23,7 +22,7 @@ from hamjl.lowered import (
     AdaptiveCode,
     EulerCode,
     Floats,
-    Integers,
+    Goal,
     LawCode,
     Lowered,
     MethodCode,
@@ -33,6 +32,7 @@ from hamjl.lowered import (
     SymbolicField,
 )
 from hamjl.piecewise import Piecewise
+from hamjl.schema import array, check
 
 
 class JuliaRun:
@@ -40,12 +40,11 @@ class JuliaRun:
 
     def __init__(self, lowered: Lowered, state: State | None = None) -> None:
         self._julia, self._lowered = module(), lowered
-        self._rows = self._make_rows(lowered.times, lowered.save)
         with failures():
-            self._run = _start(self._julia, lowered, _addresses(self._rows))
-            if state is not None:
-                arrays = [floats(state[name]) for name in _ARRAYS]
-                self._julia.restore_b(self._run, *arrays, _bytes(state["solver"]))
+            self._run = begin(self._julia, lowered)
+        self.aim(Goal(lowered.span[0]))
+        if state is not None:
+            self._restore(state)
 
     @property
     def status(self) -> str:
@@ -57,19 +56,20 @@ class JuliaRun:
         """Present time."""
         return float(self._run.reached)
 
-    def aim(self, until: float, times: Floats, save: Integers) -> None:
+    def aim(self, goal: Goal) -> None:
         """Set the next goal."""
-        rows = self._make_rows(times, save)
+        rows = self._make_rows(goal)
+        times, save = floats(goal.times), integers(goal.save)
         with failures():
-            self._julia.aim_b(self._run, float(until), floats(times), integers(save), *_addresses(rows))
-        self._rows = rows
+            self._julia.aim_b(self._run, float(goal.until), times, save, *(part.ctypes.data for part in rows))
+        self._times, self._rows = goal.times, rows
 
-    def _make_rows(self, times: Floats, save: Integers) -> tuple[Floats, Floats]:
+    def _make_rows(self, goal: Goal) -> tuple[Floats, Floats]:
         """States and signs for Julia to fill: NumPy's memory, so that whoever holds them holds nothing of Julia's.
 
         They may then be let go of in any thread; Julia's own objects must be on the thread that Julia runs on.
         """
-        count = max(len(times), len(save))
+        count = len(goal.times)  # Julia's columns are rows of NumPy's
         return np.empty((count, len(self._lowered.initial))), np.empty(count)
 
     def advance(self, seconds: float) -> bool:
@@ -87,7 +87,7 @@ class JuliaRun:
         statistics |= {str(key): int(value) for key, value in counts.items()}
         states, signs = (part[: int(count)] for part in self._rows)
         message = STATUS.get(str(status), str(status))
-        return Result(states, signs, str(status), message, float(reached), statistics)
+        return Result(self._times[: int(count)], states, signs, str(status), message, float(reached), statistics)
 
     def present(self, t: float) -> Floats:
         """The full state at a time within the step taken last, or at its end."""
@@ -108,26 +108,28 @@ class JuliaRun:
         *arrays, solver = (part.to_numpy(copy=True) for part in parts)
         return {**dict(zip(_ARRAYS, arrays, strict=True)), "solver": solver}
 
+    def _restore(self, state: State) -> None:
+        rules: dict[str, Any] = {name: array(*part.shape) for name, part in self.export().items()}
+        stepping = self._lowered.method.name == "Euler"
+        rules["solver"] = array(0, kind="u") if stepping else _are_bytes  # of any number; Julia looks at them
+        check(state, rules)
+        with failures():
+            lack = self._julia.take_up_b(self._run, *(floats(state[name]) for name in _ARRAYS), _bytes(state["solver"]))
+        if lack:
+            raise ValueError(lack)
+
 
 _ARRAYS = ("numbers", "y", "before", "guess")
 
 
-def start(lowered: Lowered, state: State | None = None) -> JuliaRun:
-    """A run under way; see `hamjl.lowered.Engine`."""
-    return JuliaRun(lowered, state)
+def _are_bytes(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1
 
 
-def integrate_all(records: Sequence[Lowered]) -> list[Result]:
-    """Integrate several records over their spans, on all threads of Julia."""
-    if not records:
-        return []
-    runs = [start(lowered) for lowered in records]
-    julia = module()
-    together = _tuple(run._run for run in runs)
+def advance_together(runs: Sequence[JuliaRun], seconds: float) -> bool:
+    """Integrate several runs for about so many seconds on all threads of Julia; return whether there is more to do."""
     with failures():
-        while julia.advance_together_b(together, SECONDS):
-            pass
-    return [run.result() for run in runs]
+        return bool(module().advance_together_b(_tuple(run._run for run in runs), float(seconds)))
 
 
 # Two threads must never be in Julia at once: with the signals left to Python, its collector cannot stop the other one.
@@ -220,71 +222,69 @@ def _reason(error: BaseException) -> str:
 
 
 # -- the record, piece by piece ----------------------------------------------------------------------------------------
-def _start(julia: Any, lowered: Lowered, memory: tuple[int, int]) -> Any:
-    method, signs = lowered.method, law(julia, lowered.law)
-    field = lowered.field
-    system = network(julia, field, signs) if isinstance(field, NetworkField) else _symbolic(julia, field, signs)
-    numbers = _numbers(method)
-    initial, times, save = floats(lowered.initial), floats(lowered.times), integers(lowered.save)
-    start, stop = map(float, lowered.span)
-    return julia.start(system, signs, method.name, *numbers, initial, start, stop, times, save, *memory)
+def begin(julia: Any, lowered: Lowered, **options: Any) -> Any:
+    """A run on the Julia side with nothing to do yet."""
+    field, law = lowered.field, lowered.law
+    return julia.start(
+        network(julia, field, law) if isinstance(field, NetworkField) else _symbolic(julia, field, law),
+        initial=floats(lowered.initial),
+        start=float(lowered.span[0]),
+        stop=float(lowered.span[1]),
+        **_method(lowered.method),
+        **options,
+    )
 
 
-def _numbers(method: MethodCode) -> tuple[float, float, float, int]:
-    """Step, tolerances and most steps."""
+def _method(method: MethodCode) -> dict[str, Any]:
     match method:
         case EulerCode(step=step):
-            return step, 0.0, 0.0, 0
-        case AdaptiveCode(rtol=rtol, atol=atol, max_steps=max_steps):
-            return 0.0, rtol, atol, max_steps
-    raise AssertionError(method)
+            numbers = {"step": float(step), "rtol": 0.0, "atol": 0.0, "max_steps": 0}
+        case AdaptiveCode(rtol=rtol, atol=atol, max_steps=most):
+            numbers = {"step": 0.0, "rtol": float(rtol), "atol": float(atol), "max_steps": int(most)}
+        case _:
+            raise AssertionError(method)
+    return {"method": method.name, **numbers}
 
 
-def _addresses(rows: tuple[Floats, Floats]) -> tuple[int, int]:
-    """Where Julia finds the memory; its columns are rows of NumPy's."""
-    return rows[0].ctypes.data, rows[1].ctypes.data
+def _law(julia: Any, code: LawCode) -> Any:
+    names = ("costate_sign", "flip", "frequency", "radius", "hysteresis", "limit", "semi_implicit")
+    return julia.Law(**{name: getattr(code, name) for name in names})
 
 
-def law(julia: Any, code: LawCode) -> Any:
-    return julia.law(
-        code.costate_sign, code.flip, code.frequency, code.radius, code.hysteresis, code.limit, code.semi_implicit
-    )
-
-
-def network(julia: Any, field: NetworkField, signs: Any) -> Any:
+def network(julia: Any, field: NetworkField, law: LawCode) -> Any:
     loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
     return julia.network(
-        field.inputs,
-        field.neurons,
-        integers(field.source + 1),
-        integers(field.target + 1),
-        integers(field.outputs + 1),
-        floats(field.velocity),
-        _tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
-        integers(field.activation_of + 1),
-        float(field.inertia),
-        float(field.loss_scale),
-        float(field.regularizer_scale),
-        bool(field.softmax),
-        formula(julia, loss),
-        formula(julia, field.regularizer.only(["df", "d2f"])),
-        _rate(julia, field.dissipation),
-        _tuple(_signals(julia, field)),
-        signs,
+        inputs=field.inputs,
+        neurons=field.neurons,
+        source=integers(field.source + 1),
+        target=integers(field.target + 1),
+        outputs=integers(field.outputs + 1),
+        velocity=floats(field.velocity),
+        activations=_tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
+        kind=integers(field.activation_of + 1),
+        inertia=float(field.inertia),
+        loss_scale=float(field.loss_scale),
+        regularizer_scale=float(field.regularizer_scale),
+        softmax=bool(field.softmax),
+        loss=formula(julia, loss),
+        regularizer=formula(julia, field.regularizer.only(["df", "d2f"])),
+        rate=_rate(julia, field.dissipation),
+        signals=_tuple(_signals(julia, field)),
+        law=_law(julia, law),
     )
 
 
-def _symbolic(julia: Any, field: SymbolicField, signs: Any) -> Any:
+def _symbolic(julia: Any, field: SymbolicField, law: LawCode) -> Any:
     n = field.states
     flow = [*(f"h_p_{k}" for k in range(n)), *(f"h_x_{k}" for k in range(n))]
     second = [f"j_{i}_{j}" for i in range(2 * n) for j in range(2 * n)]
     return julia.symbolic(
-        n,
-        formula(julia, field.program.only(flow)),
-        formula(julia, field.program.only(second)),
-        _rate(julia, field.dissipation),
-        _tuple(_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)),
-        signs,
+        states=n,
+        flow=formula(julia, field.program.only(flow)),
+        second=formula(julia, field.program.only(second)),
+        rate=_rate(julia, field.dissipation),
+        signals=_tuple(_signals(julia, field)),
+        law=_law(julia, law),
     )
 
 
@@ -298,9 +298,9 @@ def _signals(julia: Any, field: NetworkField | SymbolicField) -> list[Any]:
 
 def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
     """A `Piecewise`: its C-order (degree, piece, channel) arrays are Julia's (channel, piece, degree)."""
-    flat = (table.poly, table.amplitude, table.omega, table.phase)
-    arrays = [floats(np.ascontiguousarray(values).reshape(-1)) for values in flat]
-    return julia.Table(floats(table.start), *arrays, floats(table.stops), integers(columns))
+    names = ("start", "poly", "amplitude", "omega", "phase", "stops")
+    arrays = {name: floats(np.ascontiguousarray(getattr(table, name)).reshape(-1)) for name in names}
+    return julia.table(**arrays, columns=integers(columns))
 
 
 @lru_cache(maxsize=256)

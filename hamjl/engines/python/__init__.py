@@ -7,9 +7,35 @@ from hamjl.engines.boundary import run_boundary
 from hamjl.engines.python.adaptive import AdaptiveRun
 from hamjl.engines.python.euler import EulerRun
 from hamjl.engines.running import integrate
-from hamjl.lowered import Lowered, Monitor, Result, Run, State
+from hamjl.lowered import Goal, Lowered, Monitor, Result, Run, State
 
 name = "python"
+run_together = None
+
+
+def missing() -> str | None:
+    """Nothing ever is; see `hamjl.lowered.Engine`."""
+    return None
+
+
+def ready() -> bool:
+    """Always."""
+    return True
+
+
+def remedy() -> str:
+    """None is needed."""
+    return ""
+
+
+def status() -> str:
+    """One line for ``hamjl doctor``."""
+    return "engine python: ready"
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """None: nothing is run together."""
+    return {}
 
 
 def start(lowered: Lowered, state: State | None = None) -> Run:
@@ -18,8 +44,8 @@ def start(lowered: Lowered, state: State | None = None) -> Run:
     return (EulerRun if lowered.method.name == "Euler" else AdaptiveRun)(dynamics, lowered, state)
 
 
-def run(lowered: Lowered, monitor: Monitor) -> Result:
+def run(lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
     if lowered.method.name == "Collocation":
-        return run_boundary(lowered, monitor)
-    return integrate(lambda: start(lowered), lowered, monitor)
+        return run_boundary(lowered, goal.times, monitor)
+    return integrate(start, lowered, goal, monitor)

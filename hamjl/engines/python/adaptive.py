@@ -17,17 +17,26 @@ from hamjl.engines.python import solvers
 from hamjl.engines.python.euler import periodic_sign
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
 from hamjl.errors import EngineError
-from hamjl.lowered import AdaptiveCode, Floats, Integers, Lowered, Result, State
+from hamjl.lowered import (
+    BLOW_UP,
+    LOOKS,
+    ROUNDING,
+    STEEP,
+    SUDDEN,
+    AdaptiveCode,
+    Floats,
+    Goal,
+    Lowered,
+    Result,
+    State,
+)
 from hamjl.schema import Schema, array, check, flag, one_of, real, whole
 
 SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
 LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
-ROUNDING = 1e-13  # of the times, relative
-LOOKS = 8  # per step for the track policy: a long step may leave the band and come back
 _PLAIN = ("reached", "entered", "stop", "s", "over", "flipped", "name")
-BLOW_UP = 1e6  # growth beyond which a step size of zero means a singularity, not a hard problem
 
 
 class AdaptiveRun:
@@ -55,7 +64,7 @@ class AdaptiveRun:
             self.s = track_sign(1.0, float(self.y @ self.y), lowered.law.radius, lowered.law.hysteresis)
         if state is not None:
             self._restore(state)
-        self.aim(lowered.span[1], lowered.times, lowered.save)
+        self.aim(Goal(lowered.span[0]))
 
     def _choose(self) -> str:
         if self.method.name != "auto":
@@ -69,10 +78,9 @@ class AdaptiveRun:
         speed = float(abs(jacobian).sum(axis=1).max())
         return "BDF" if speed * (end - start) > STIFF else "DOP853"
 
-    def aim(self, until: float, times: Floats, save: Integers) -> None:
+    def aim(self, goal: Goal) -> None:
         """Set the next goal."""
-        self.until = until
-        self.recorder = Recorder(len(self.lowered.initial), times, save)
+        self.until, self.recorder = goal.until, Recorder(len(self.lowered.initial), goal)
         if self.status == "success":
             self.status = "running"
 
@@ -186,8 +194,7 @@ class AdaptiveRun:
             stuck = True
         stalled = solver.status == "running" and solver.t - solver.t_old <= 4 * np.spacing(solver.t)
         if stuck or stalled:  # LSODA goes on for ever where t + h = t
-            blown_up = np.abs(solver.y).max() > BLOW_UP * (1.0 + np.abs(self.lowered.initial).max())
-            raise Stop("diverged" if blown_up else "step_too_small")
+            raise Stop("diverged" if self._blown_up() else "step_too_small")
         check_finite(solver.y)
         self.counts["steps"] += 1
         flip = self._flip_within(solver) if self.lowered.law.flip == "track" else None
@@ -198,6 +205,15 @@ class AdaptiveRun:
         self.over = self.flipped or solver.status != "running"
         if self.flipped and self.reached <= self.entered:
             raise Stop("step_too_small")
+
+    def _blown_up(self) -> bool:
+        """Whether the solution runs off to infinity within no time, rather than that the problem is hard."""
+        largest = float(np.abs(self.y).max())
+        growth = largest / (1.0 + float(np.abs(self.lowered.initial).max()))
+        drive = self.dynamics.drive(self.reached, self._inside(self.reached))
+        speed = float(np.abs(self.dynamics.rhs(self.y, drive, self.s, np.empty_like(self.y))).max())
+        sudden = largest < SUDDEN * (self.reached - self.lowered.span[0]) * speed
+        return growth > BLOW_UP or (growth > STEEP and sudden)
 
     def _enter(self) -> None:
         """Begin the stretch up to the next stop: its pieces of the signals, its sign."""

@@ -8,15 +8,17 @@ import numpy as np
 
 from hamjl.dynamics import Dynamics, NoFixedPointError, dynamics_of
 from hamjl.engines.python.recorder import Recorder, Stop, check_finite, track_sign
-from hamjl.lowered import EulerCode, Floats, Integers, LawCode, Lowered, Result, State, whole_steps
+from hamjl.lowered import BLOCK, EulerCode, Floats, Goal, LawCode, Lowered, Result, State, whole_steps
 from hamjl.schema import array, check, one_of, whole
 
 MOST = 10**18  # steps
-BLOCK = 1024  # steps whose drives are tabulated at once; blocks begin at multiples of it, wherever a run is taken up
 
 
 class EulerRun:
-    """Algorithm 1 under way: after k steps, with the sign s that step k - 1 had."""
+    """Algorithm 1 under way: after k steps, with the sign s that step k - 1 had.
+
+    Drives are tabulated for blocks of steps, which begin at multiples of `BLOCK` wherever a run is taken up.
+    """
 
     def __init__(self, dynamics: Dynamics, lowered: Lowered, state: State | None) -> None:
         assert isinstance(lowered.method, EulerCode)
@@ -31,17 +33,18 @@ class EulerRun:
             dynamics.guess = state["guess"].copy()
         self._dy = np.empty_like(self.y)
         self._block = -1
-        self.aim(lowered.times[-1] if len(lowered.times) else lowered.span[0], lowered.times, lowered.save)
+        self.aim(Goal(lowered.span[0]))
 
     @property
     def reached(self) -> float:
         """Present time."""
         return self.lowered.span[0] + self.k * self.step
 
-    def aim(self, until: float, times: Floats, save: Integers) -> None:
-        """Set the next goal, the last whole step up to `until`."""
-        self.recorder = Recorder(len(self.lowered.initial), times, save)
-        self.last = max(whole_steps((self.lowered.span[0], until), self.step), *save[-1:].tolist(), self.k)
+    def aim(self, goal: Goal) -> None:
+        """Set the next goal, the last whole step up to its time."""
+        self.recorder = Recorder(len(self.lowered.initial), goal)
+        whole = whole_steps((self.lowered.span[0], goal.until), self.step)
+        self.last = max(whole, *goal.save[-1:].tolist(), self.k)
         if self.status == "success":
             self.status = "running"
 

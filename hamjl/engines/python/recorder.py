@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hamjl.dynamics import Dynamics
-from hamjl.lowered import BOUND, STATUS, Floats, Integers, Result
+from hamjl.lowered import BOUND, STATUS, Floats, Goal, Result
 
 
 class Stop(Exception):
@@ -19,10 +19,10 @@ class Stop(Exception):
 class Recorder:
     """Preallocated rows of full states (x, w, p_x, p_w); `count` of them are finished."""
 
-    def __init__(self, width: int, times: Floats, save: Integers) -> None:
-        self.times, self.save = times, save
-        self.states = np.empty((len(times), width))
-        self.signs = np.empty(len(times))
+    def __init__(self, width: int, goal: Goal) -> None:
+        self.times, self.save = goal.times, goal.save
+        self.states = np.empty((len(self.times), width))
+        self.signs = np.empty(len(self.times))
         self.count = 0
 
     def add(self, dynamics: Dynamics, y: Floats, drive: Floats, s: float) -> None:
@@ -34,8 +34,8 @@ class Recorder:
 
     def result(self, status: str, reached: float, statistics: dict[str, int | float | str]) -> Result:
         """The finished rows."""
-        rows = self.count
-        return Result(self.states[:rows], self.signs[:rows], status, STATUS.get(status, status), reached, statistics)
+        times, states, signs = (part[: self.count] for part in (self.times, self.states, self.signs))
+        return Result(times, states, signs, status, STATUS.get(status, status), reached, statistics)
 
 
 def check_finite(y: Floats) -> None:

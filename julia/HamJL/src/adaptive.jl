@@ -235,13 +235,16 @@ function step_once!(run::AdaptiveRun)
     return true
 end
 
+# As in Python: growth of the state that means divergence, growth that means it where it is sudden, and what is sudden.
+const BLOW_UP, STEEP, SUDDEN = 1e6, 1e3, 1e-6
+
 "Whether the solver gave up because the solution runs off to infinity within no time, rather than at a hard problem."
 function blown_up(run::AdaptiveRun)
     largest = maximum(abs, run.y; init = 0.0)
     growth = largest / (1 + run.size)
     rhs!(run.work, run.flow.system, run.y, run.reached, run.flow.s)
-    sudden = largest < 1e-6 * (run.reached - run.span[1]) * maximum(abs, run.work; init = 0.0)
-    return growth > 1e6 || (growth > 1e3 && sudden)
+    sudden = largest < SUDDEN * (run.reached - run.span[1]) * maximum(abs, run.work; init = 0.0)
+    return growth > BLOW_UP || (growth > STEEP && sudden)
 end
 
 "Begin the stretch up to the next stop: its pieces of the signals, its sign."
@@ -342,9 +345,13 @@ function export_state(run::AdaptiveRun)
     return numbers, copy(run.y), copy(run.before), remembered(flow.system), bytes
 end
 
-"Put an exported state into a new run. A solver that cannot take its bytes is restarted, and `restarts` tells."
+"Put an exported state into a new run. A solver of other versions is restarted, and `restarts` tells."
 function restore!(run::AdaptiveRun, numbers, y, before, guess, bytes)
     (; flow, integrator) = run
+    require(run.span[1] <= numbers[2] <= numbers[1] <= numbers[3] < Inf, "its times are in another order")
+    require(abs(numbers[4]) == 1, "its sign is $(numbers[4])")
+    require(all(in((0, 1)), numbers[5:6]) && all(whole, numbers[7:10]), "its counts are no whole numbers")
+    require(numbers[8] > 0 || (numbers[5] == 1 && isempty(bytes)), "it has no solver")
     copyto!(run.y, y)
     copyto!(run.before, before)
     run.reached, run.entered, run.stop = numbers[1:3]
@@ -353,10 +360,10 @@ function restore!(run::AdaptiveRun, numbers, y, before, guess, bytes)
     if run.restarts > 0
         confine_stretch!(run)
         reinit!(integrator, run.y; t0 = run.entered, tf = run.stop, reset_dt = true, tstops = ())
-        try
-            revive!(integrator, bytes)
-        catch error
-            error isa Union{Mismatch,EOFError,ErrorException} || rethrow()  # the last for a constant field
+        if revive!(integrator, bytes)
+            (; tprev, t, dt) = integrator
+            require(tprev <= run.reached <= t <= run.stop && 0 <= dt < Inf, "its times are in another order")
+        else
             run.over = true
         end
     end

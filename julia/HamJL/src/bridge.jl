@@ -1,24 +1,18 @@
 # What Python calls: plain numbers, arrays and text in, a run out. Tables and formulas are built by their own constructors.
 
 """
-    start(system, law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, memory...; linear_algebra)
+    start(system; method, step, rtol, atol, max_steps, initial, start, stop, linear_algebra)
 
-A run ready to be moved on by [`advance!`](@ref), to `stop` first and then to where [`aim!`](@ref) says. With `method`
-"Euler", `save` counts the steps to be saved, else `times` are saved, in the caller's memory where a [`Recorder`](@ref) is
-given some. `initial` is a full state (x, w, p_x/φ, p_w/φ).
+A run ready to be moved on by [`advance!`](@ref) to where [`aim!`](@ref) says, within what is known from `start` to `stop`.
+`initial` is a full state (x, w, p_x/φ, p_w/φ).
 """
-function start(
-    system, law::Law, method, step, rtol, atol, max_steps, initial, start, stop, times, save, memory...;
-    linear_algebra = "structured",
-)
+function start(system; method, step, rtol, atol, max_steps, initial, start, stop, linear_algebra = "structured")
+    law = system.law
     chosen = law.limit ? Limit(system) : system
     span = (Float64(start), Float64(stop))
     try
-        run =
-            method == "Euler" ? EulerRun(chosen, law, Float64(step), initial, span) :
-            AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span; linear_algebra)
-        aim!(run, method == "Euler" ? span[1] : span[2], times, save, memory...)  # Euler goes to its last sample
-        return run
+        return method == "Euler" ? EulerRun(chosen, law, Float64(step), initial, span) :
+               AdaptiveRun(chosen, law, method, rtol, atol, max_steps, initial, span; linear_algebra)
     catch error  # the solvers look at the right-hand side to choose their first step
         error isa NoFixedPoint || rethrow()
         return Unstarted(Recorder(chosen, 0), "no_fixed_point", span[1])
@@ -36,6 +30,18 @@ advance!(::Unstarted, seconds) = false
 aim!(::Unstarted, until, times, save, memory...) = nothing
 feed!(::Unstarted, signals, stop) = nothing
 statistics(::Unstarted) = Dict{String,Int}()
+restore!(::Unstarted, parts...) = throw(Mismatch("its start is none"))
+
+"Put an exported state into a new run, or say why it is none of this run."
+function take_up!(run::Run, parts...)
+    try
+        restore!(run, parts...)
+        return ""
+    catch error
+        error isa Union{Mismatch,EOFError,ErrorException} || rethrow()  # the last for a constant field
+        return error isa Mismatch ? error.reason : FOREIGN.reason
+    end
+end
 
 "How far a run is: samples finished, status, time reached, counts."
 progress(run::Run) = (run.recorder.count, run.status, run.reached, statistics(run))
@@ -55,21 +61,12 @@ integers(address, count) = copied(Ptr{Int64}(address), count)
 bytes(address, count) = copied(Ptr{UInt8}(address), count)
 copied(pointer, count) = copy(unsafe_wrap(Array, pointer, count))
 
-"A law from its codes."
-law(costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit) =
-    Law(; costate_sign, flip, frequency, radius, hysteresis, limit, semi_implicit)
+"A table of a signal from its parts by name; see [`Table`](@ref)."
+table(; start, poly, amplitude, omega, phase, stops, columns) =
+    Table(start, poly, amplitude, omega, phase, stops, columns)
 
-"A network from its parts; see [`Network`](@ref)."
-function network(
-    inputs, neurons, source, target, outputs, velocity, activations, kind, inertia, loss_scale, regularizer_scale, softmax,
-    loss, regularizer, rate, signals, law,
-)
-    return Network(;
-        inputs, neurons, source, target, outputs, velocity, activations = [activations...], kind, inertia, loss_scale,
-        regularizer_scale, softmax, loss, regularizer, rate, signals = Table[signals...], law,
-    )
-end
+"A network from its parts by name; see [`Network`](@ref)."
+network(; signals, parts...) = Network(; signals = Table[signals...], parts...)
 
-"A symbolic system from its parts; see [`Symbolic`](@ref)."
-symbolic(states, flow, second, rate, signals, law) =
-    Symbolic(; states, flow, second, rate, signals = Table[signals...], law)
+"A symbolic system from its parts by name; see [`Symbolic`](@ref)."
+symbolic(; signals, parts...) = Symbolic(; signals = Table[signals...], parts...)

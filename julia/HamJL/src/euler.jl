@@ -1,6 +1,6 @@
 # Algorithm 1: explicit Euler with a fixed step, everything updated simultaneously.
 
-const BLOCK_STEPS = 1024  # steps between two looks at whether the values are still numbers, as in Python
+const BLOCK = 1024  # steps between two looks at whether the values are still numbers, as in Python
 
 mutable struct EulerRun{S<:System} <: Run
     const system::S
@@ -28,16 +28,18 @@ end
 function aim!(run::EulerRun, until, times, save, memory...)
     run.recorder = Recorder(run.system, length(save), memory...)
     run.save = save
-    whole = floor(Int, min((until - run.start) / run.step * (1 + 1e-12) + 1e-9, 1e18))
-    run.last = max(whole, run.k, isempty(save) ? 0 : save[end])
+    run.last = max(whole_steps(until - run.start, run.step), run.k, isempty(save) ? 0 : save[end])
     run.status == "success" && (run.status = "running")
     return nothing
 end
 
+"How many whole steps a length of time holds, up to rounding."
+whole_steps(length, step) = floor(Int, min(min(length / step, 1e300) * (1 + 1e-12) + 1e-9, 1e18))
+
 "Take steps for about so many seconds; return whether there are more to take."
 function advance!(run::EulerRun, seconds)
     deadline = time_ns() + round(UInt64, 1e9 * seconds)
-    portion = clamp(2_000_000 ÷ length(run.y), 1, BLOCK_STEPS)
+    portion = clamp(2_000_000 ÷ length(run.y), 1, BLOCK)
     while run.status == "running"
         try
             euler_steps!(run, portion)
@@ -51,13 +53,13 @@ function advance!(run::EulerRun, seconds)
     return run.status == "running"
 end
 
-"Take up to `portion` steps, not beyond the end of the block of `BLOCK_STEPS`."
+"Take up to `portion` steps, not beyond the end of the block of `BLOCK`."
 function euler_steps!(run::EulerRun, portion)
     (; system, law, recorder, y, work, save, step, start, last) = run
     row = recorder.count
     upcoming = row < length(save) ? save[row+1] : -1
     k = run.k
-    stop = min(k + portion, (k ÷ BLOCK_STEPS + 1) * BLOCK_STEPS, last + 1)
+    stop = min(k + portion, (k ÷ BLOCK + 1) * BLOCK, last + 1)
     while k < stop
         t = start + k * step
         s = sign_at(law, k, t, y, run.s)
@@ -75,7 +77,7 @@ function euler_steps!(run::EulerRun, portion)
         end
         k += 1
     end
-    if (k > last || k % BLOCK_STEPS == 0) && !within_bounds(y)
+    if (k > last || k % BLOCK == 0) && !within_bounds(y)
         run.status = "diverged"
     elseif k > last
         run.status = "success"
@@ -96,6 +98,8 @@ statistics(run::EulerRun) = Dict{String,Int}("steps" => run.k)
 export_state(run::EulerRun) = ([Float64(run.k), run.s], copy(run.y), Float64[], remembered(run.system), UInt8[])
 
 function restore!(run::EulerRun, numbers, y, before, guess, bytes)
+    require(whole(numbers[1]), "its steps are $(numbers[1])")
+    require(abs(numbers[2]) == 1, "its sign is $(numbers[2])")
     run.k, run.s = Int(numbers[1]), numbers[2]
     copyto!(run.y, y)
     recall!(run.system, guess)

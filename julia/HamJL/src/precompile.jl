@@ -2,6 +2,9 @@
 # the equations of motion for the formulas used most. Formulas are spelled as hamjl prints them, else they would not be
 # found again.
 
+"A call by keywords as it comes from Python, where their types are known only when it is made."
+named(f, given...; parts...) = f(given...; Dict{Symbol,Any}(parts)...)
+
 "Runs of every solver on small networks: what is to be compiled ahead."
 function workload()
     sent(copy, values) = GC.@preserve values copy(Int(pointer(values)), length(values))  # as Python does it
@@ -10,19 +13,27 @@ function workload()
     tracking = formula("y z; r_0 = y z -; r_0, 1")
     quadratic = formula("w; w, 1")
     steady = Constant(0.0)
-    cosine(column) = Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
+    cosine(column) = named(
+        table; start = [0.0], poly = [0.1], amplitude = [0.5], omega = [0.3], phase = [0.0], stops = Float64[],
+        columns = [column],
+    )
     for full in (true, false), (limit, strength) in ((false, 1.0), (true, 1.0), (false, 0.0))
-        chosen = law(-1, "none", 0.0, 0.0, 0.0, limit, false)
+        chosen = named(
+            Law; costate_sign = -1, flip = "none", frequency = 0.0, radius = 0.0, hysteresis = 0.0, limit,
+            semi_implicit = false,
+        )
         source, target = full ? ([1, 2, 1, 2], [1, 1, 2, 2]) : ([1, 2], [1, 2])
         signals = full ? (cosine(1),) : (cosine(1), cosine(2))
-        system = network(
-            full ? 0 : 1, 2, source, target, [1], [1.0, 1.0], (σ,), [1, 1], 1.0, 1.0, strength, false, tracking, quadratic, steady,
-            signals, chosen,
+        system = named(
+            network; inputs = full ? 0 : 1, neurons = 2, source, target, outputs = [1], velocity = [1.0, 1.0],
+            activations = (σ,), kind = [1, 1], inertia = 1.0, loss_scale = 1.0, regularizer_scale = strength,
+            softmax = false, loss = tracking, regularizer = quadratic, rate = steady, signals, law = chosen,
         )
         if !limit && strength > 0
-            functional = transcription(
-                system, formula("w; w 2 ** 2 /, w, 1"), [0.1, 0.1], ones(4), zeros(4), zeros(full ? 0 : 4), [0.1, 0.1],
-                fill(0.1, length(source)), Float64[],
+            functional = named(
+                transcription, system; regularizer = formula("w; w 2 ** 2 /, w, 1"), h = [0.1, 0.1], measure = ones(4),
+                theta = zeros(4), drives = zeros(full ? 0 : 4), x0 = [0.1, 0.1], w0 = fill(0.1, length(source)),
+                guess = Float64[],
             )
             forward!(functional)
             gradient!(functional)
@@ -38,15 +49,16 @@ function workload()
         for (method, rtol) in ("Euler" => 1e-4, choices...)
             times, save = [0.0, 0.5, 1.0], [0, 5, 10]
             states, signs = zeros(full_dimension(system), length(times)), zeros(length(times))
-            begun() = start(
-                system, chosen, method, 0.1, rtol, 1e-6, 1000, fill(0.1, dimension(system)), 0.0, 1.0, times, save,
-                Int(pointer(states)), Int(pointer(signs)),
+            begun() = named(
+                start, system; method, step = 0.1, rtol, atol = 1e-6, max_steps = 1000,
+                initial = fill(0.1, dimension(system)), start = 0.0, stop = 1.0,
             )
             GC.@preserve states signs begin
                 run = begun()
+                aim!(run, 1.0, times, save, Int(pointer(states)), Int(pointer(signs)))
                 while advance!(run, 0.05)
                 end
-                restore!(begun(), export_state(run)...)
+                take_up!(begun(), export_state(run)...)
                 progress(run)
                 present(run, 1.0)
             end

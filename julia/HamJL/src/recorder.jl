@@ -39,6 +39,9 @@ function save!(recorder::Recorder, system::System, y, t, s)
     return true
 end
 
+"Whether a number counts something."
+whole(number) = 0 <= number <= 1e18 && isinteger(number)
+
 "The sign of Hamiltonian track (24) after `s`, where `size` is |x|² + |w|² + |p_x|² + |p_w|²."
 track_sign(s, size, law::Law) = size > law.radius ? -1.0 : size <= (1 - law.hysteresis) * law.radius ? 1.0 : s
 

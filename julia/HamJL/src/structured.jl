@@ -169,7 +169,7 @@ end
 function Elimination(A::ArcMatrix)
     n, d = A.arcs.neurons, A.arcs.inputs
     return Elimination(
-        zeros(length(A.arcs)), zeros(n, n), zeros(n), zeros(n), zeros(n, n), zeros(2n, 2n), zeros(Int, 2n), zeros(2n), zeros(n),
+        zeros(length(A.arcs)), zeros(n, n), zeros(n), zeros(n), zeros(n, n), zeros(2n, 2n), collect(1:2n), zeros(2n), zeros(n),
         zeros(n), zeros(d + n),
     )
 end

@@ -49,7 +49,7 @@ struct Transcription{N<:Network,V}
     chain::Vector{Float64}  # by arc
 end
 
-function transcription(network, regularizer, h, measure, theta, drives, x0, w0, guess)
+function transcription(network; regularizer, h, measure, theta, drives, x0, w0, guess)
     n, arcs, K, d = network.arcs.neurons, length(network.arcs), length(h), network.arcs.inputs
     x = isempty(guess) ? repeat(x0, 1, 2, K) : reshape(copy(guess), n, 2, K)
     block(rows) = zeros(rows, 2, K)

@@ -26,18 +26,41 @@ cosine(column) = HamJL.Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [colu
 "A random network of d inputs and n neurons, with two kinds of neurons and the last two as outputs."
 function random_network(rng, d, n, density; law = HamJL.Law(costate_sign = -1), dag = false, softmax = false)
     arcs = [(j, i) for i in 1:n for j in 1:d+n if rand(rng) < density && !(dag && j - d >= i)]
-    return HamJL.network(
-        d, n, first.(arcs), last.(arcs), [n - 1, n], 1 .+ 3rand(rng, n), (TANH, SINE), rand(rng, 1:2, n), 0.7, 2.0, 0.3,
-        softmax, QUARTIC, WELL, f(("t",), "0.3"), [cosine(k) for k in 1:d+2], law,
+    return HamJL.network(;
+        inputs = d, neurons = n, source = first.(arcs), target = last.(arcs), outputs = [n - 1, n],
+        velocity = 1 .+ 3rand(rng, n), activations = (TANH, SINE), kind = rand(rng, 1:2, n), inertia = 0.7,
+        loss_scale = 2.0, regularizer_scale = 0.3, softmax, loss = QUARTIC, regularizer = WELL, rate = f(("t",), "0.3"),
+        signals = [cosine(k) for k in 1:d+2], law,
     )
 end
+
+"Two neurons in a chain behind a third that hears the input and the first; or what is given in their place."
+small_network(; parts...) = HamJL.network(;
+    inputs = 1, neurons = 3, source = [1, 4, 2, 3], target = [1, 1, 2, 3], outputs = [3], velocity = [1.0, 2.0, 5.0],
+    activations = (TANH,), kind = ones(Int, 3), inertia = 1.0, loss_scale = 2.0, regularizer_scale = 0.1, softmax = false,
+    loss = QUARTIC, regularizer = WELL, rate = HamJL.Constant(0.3), signals = [cosine(1), cosine(2)],
+    law = HamJL.Law(costate_sign = -1), parts...,
+)
+
+"h = p² / 2 - cos x."
+pendulum(law) = HamJL.symbolic(;
+    states = 1, flow = f(("x", "p", "t"), "p", "sin(x)"), second = f(("x", "p", "t"), "0", "1", "-cos(x)", "0"),
+    rate = HamJL.Constant(0.1), signals = (), law,
+)
+
+started(system, method, initial) = HamJL.start(
+    system; method, step = 1e-3, rtol = 1e-8, atol = 1e-10, max_steps = 100_000, initial, start = 0.0, stop = 4.0,
+)
 
 rhs(system, y, t, s) = (out = similar(y); HamJL.rhs!(out, system, y, t, s); out)
 numerical(F, y; h = 1e-6) = hcat(((F(y + h * e) - F(y - h * e)) / 2h for e in eachcol(Matrix(1.0I, length(y), length(y))))...)
 
-function integrated(system, law, method, initial; rtol = 1e-9, step = 0.0, stop = 5.0, save = Int[], kind = "structured")
+function integrated(system, method, initial; rtol = 1e-9, step = 0.0, stop = 5.0, save = Int[], kind = "structured")
     times = collect(range(0.0, stop, 26))
-    run = HamJL.start(system, law, method, step, rtol, 1e-12, 100_000, initial, 0.0, stop, times, save; linear_algebra = kind)
+    run = HamJL.start(
+        system; method, step, rtol, atol = 1e-12, max_steps = 100_000, initial, start = 0.0, stop, linear_algebra = kind,
+    )
+    HamJL.aim!(run, method == "Euler" ? 0.0 : stop, times, save)  # Euler goes to its last sample
     while HamJL.advance!(run, 0.05)
     end
     return run.recorder.states, run.recorder.signs, HamJL.progress(run)...
@@ -168,7 +191,10 @@ end
             steps, arcs = 6, length(network.arcs)
             h = rand(rng, steps) ./ 3
             measure, theta, drives = rand(rng, 2steps) .+ 0.1, rand(rng, 2steps), randn(rng, 2d * steps)
-            t = HamJL.transcription(network, huber, h, measure, theta, drives, randn(rng, n), randn(rng, arcs) / n, Float64[])
+            t = HamJL.transcription(
+                network; regularizer = huber, h, measure, theta, drives, x0 = randn(rng, n), w0 = randn(rng, arcs) / n,
+                guess = Float64[],
+            )
             pull = randn(rng, n, 2, steps)  # a loss linear in x
             function cost(unknown)
                 t.unknown .= unknown
@@ -201,10 +227,10 @@ end
         rng = Xoshiro(5)
         system = random_network(rng, 2, 6, 0.6)
         initial = 0.3 * randn(rng, HamJL.dimension(system))
-        reference, _, rows, status, _, _ = integrated(system, system.law, "Vern9", initial)
+        reference, _, rows, status, _, _ = integrated(system, "Vern9", initial)
         @test status == "success" && rows == 26
         for method in ("Rodas5P", "FBDF", "KenCarp4"), kind in ("structured", "dense", "sparse")
-            states, _, _, status, _, _ = integrated(system, system.law, method, initial; kind)
+            states, _, _, status, _, _ = integrated(system, method, initial; kind)
             @test status == "success"
             @test states ≈ reference rtol = 1e-6
         end
@@ -212,14 +238,12 @@ end
 
     @testset "a run taken up in another integrator takes the same steps" begin
         rng = Xoshiro(6)
-        for flip in ("none", "periodic", "track"), method in ("Euler", HamJL.METHODS...)
-            law = HamJL.law(-1, flip, 0.7, 1.0, 0.1, false, false)
-            fresh() = HamJL.network(
-                1, 3, [1, 4, 2, 3], [1, 1, 2, 3], [3], [1.0, 2.0, 5.0], (TANH,), ones(Int, 3), 1.0, 2.0, 0.1, false,
-                QUARTIC, WELL, HamJL.Constant(0.3), [cosine(1), cosine(2)], law,
-            )
+        cases = Iterators.product(("none", "periodic", "track"), ("Euler", HamJL.METHODS...), (false, true))
+        for (flip, method, symbolic) in cases
+            law = HamJL.Law(; costate_sign = -1, flip, frequency = 0.7, radius = 1.0, hysteresis = 0.1)
+            fresh() = symbolic ? pendulum(law) : small_network(; law)
             initial = 0.5 * randn(Xoshiro(7), HamJL.dimension(fresh()))
-            begun() = HamJL.start(fresh(), law, method, 1e-3, 1e-8, 1e-10, 100_000, initial, 0.0, 4.0, Float64[], Int[])
+            begun() = started(fresh(), method, initial)
             function stretch(run, from, to)
                 save = collect(from+50:50:to)
                 HamJL.aim!(run, to * 1e-3, save * 1e-3, save)
@@ -234,20 +258,60 @@ end
                 @test HamJL.statistics(straight)["steps"] == HamJL.statistics(stopped)["steps"]
                 state = HamJL.export_state(stopped)
                 stopped = begun()
-                HamJL.restore!(stopped, state...)
+                @test HamJL.take_up!(stopped, state...) == ""
                 method == "Euler" || @test !stopped.over || straight.over  # the solver took its bytes
             end
         end
     end
 
+    @testset "a forged state is refused" begin
+        initial = fill(0.3, HamJL.dimension(small_network()))
+        for method in ("Euler", HamJL.METHODS...)
+            run = started(small_network(), method, initial)
+            HamJL.aim!(run, 1.0, Float64[], Int[])
+            while HamJL.advance!(run, 0.01)
+            end
+            taken(parts...) = HamJL.take_up!(started(small_network(), method, initial), parts...)
+            numbers, y, before, guess, bytes = HamJL.export_state(run)
+            @test taken(numbers, y, before, guess, bytes) == ""
+            for k in eachindex(numbers), value in (NaN, Inf, -7.0, 0.5)
+                forged = copy(numbers)
+                forged[k] = value
+                entered = k == 2 && method != "Euler" && value == 0.5  # as it may be
+                @test (taken(forged, y, before, guess, bytes) == "") == entered
+            end
+            method == "Euler" && continue
+            @test taken(numbers, y, before, guess, bytes[1:end-1]) != ""
+            @test taken(numbers, y, before, guess, [bytes; 0x00]) != ""
+            @test taken(numbers, y, before, guess, UInt8[]) != ""
+            for range in (0:8:80, -8:8:72)  # whatever is there: it is refused, or the run ends
+                forged = copy(bytes)
+                for at in 9 .+ mod.(range, length(bytes) - 17)
+                    forged[at:at+7] .= 0xff
+                end
+                @test taken(numbers, y, before, guess, forged) != ""
+            end
+        end
+        put(name, x, value) = HamJL.number(collect(reinterpret(UInt8, [value])), x, name)
+        @test put(:order, 3, 4) == 4
+        @test put(:maxiters, 3, 4) == 3  # which no step changes
+        for (name, x, value) in ((:order, 1, 6), (:current, 1, 3), (:new_W, true, 0x02), (:nf, 0, -2^60))
+            @test_throws HamJL.Mismatch put(name, x, value)
+        end
+        filled(name, x, values) = HamJL.numbers(IOBuffer(reinterpret(UInt8, [length(values); values])), x, name)
+        @test filled(:ipiv, Int[], [2, 2, 3]) == [2, 2, 3]
+        @test_throws HamJL.Mismatch filled(:ipiv, Int[], [2, 2, 4])
+        @test_throws HamJL.Mismatch filled(:rows, [1, 2], [0, 2])
+        @test_throws HamJL.Mismatch filled(:rows, [1, 2], [10^9])
+    end
+
     @testset "stiff: the steps do not grow with the velocity" begin
         steps = map((1e2, 1e4, 1e6)) do c
-            system = HamJL.network(
-                1, 3, [1, 2, 3], [1, 2, 3], [3], fill(c, 3), (TANH,), ones(Int, 3), 1.0, c, 0.1, false,
-                f(("y", "z"), "y - z", "1"), f(("w",), "w", "1"), f(("t",), "0.5"), [cosine(1), cosine(2)],
-                HamJL.Law(costate_sign = -1),
+            system = small_network(;
+                source = [1, 2, 3], target = [1, 2, 3], velocity = fill(c, 3), loss_scale = c,
+                loss = f(("y", "z"), "y - z", "1"), regularizer = f(("w",), "w", "1"), rate = f(("t",), "0.5"),
             )
-            _, _, _, status, _, statistics = integrated(system, system.law, "FBDF", fill(0.1, 12); rtol = 1e-6)
+            _, _, _, status, _, statistics = integrated(system, "FBDF", fill(0.1, 12); rtol = 1e-6)
             @test status == "success"
             statistics["steps"]
         end
@@ -255,15 +319,15 @@ end
     end
 
     @testset "ends" begin
-        law = HamJL.Law()
         cube = f(("a",), "a**3", "3*a**2", "6*a")
-        system = HamJL.network(
-            0, 2, [1, 2, 1, 2], [1, 1, 2, 2], [1], ones(2), (cube,), ones(Int, 2), 1.0, 1.0, 0.0, false,
-            f(("y", "z"), "y - z", "1"), WELL, f(("t",), "0"), [cosine(1)], law,
+        system = small_network(;
+            inputs = 0, neurons = 2, source = [1, 2, 1, 2], target = [1, 1, 2, 2], outputs = [1], velocity = ones(2),
+            activations = (cube,), kind = ones(Int, 2), loss_scale = 1.0, regularizer_scale = 0.0,
+            loss = f(("y", "z"), "y - z", "1"), rate = f(("t",), "0"), signals = [cosine(1)], law = HamJL.Law(),
         )
         for method in ("Euler", "Tsit5", "FBDF", "auto")
             states, _, rows, status, reached, _ =
-                integrated(system, law, method, fill(3.0, 12); step = 0.5, save = collect(0:10), stop = 50.0)
+                integrated(system, method, fill(3.0, 12); step = 0.5, save = collect(0:10), stop = 50.0)
             @test status == "diverged"
             @test all(isfinite, states[:, 1:rows])
             @test reached < 50
