@@ -383,7 +383,7 @@ def test_a_third_engine_serves_sessions_and_sweeps(plain, monkeypatch):
     session = Session(problem, method=Euler(0.01), engine=plain)
     parts = [session.advance(until, {"every": 0.1}) for until in (1.0, 4.0)]
     np.testing.assert_allclose(np.concatenate([part.w for part in parts]), expected.w, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(session.state.w, expected.w[-1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(session.present().w, expected.w[-1], rtol=1e-9, atol=1e-12)
 
     began: list[dict[str, str]] = []
 
