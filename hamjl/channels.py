@@ -37,7 +37,10 @@ class Channels:
     required: bool = True
 
     def assign(self, value: Any, vertices: Sequence[str] = ()) -> Channels:
-        """What a user gives instead; channels named after `vertices` go by name, others by order."""
+        """What a user gives instead; channels named after `vertices` go by name, others by order, a number to all."""
+        free = [name for name in self.names if not self.required or name != BIAS]
+        if len(free) > 1 and isinstance(scalar(value), Real):
+            value = dict.fromkeys(free, value)
         if value is None or isinstance(value, Mapping):
             return replace(self, given=self._by_name({} if value is None else value))
         return replace(self, given=self._in_order(_signal(value, self.what), vertices))

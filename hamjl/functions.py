@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hamjl.checks import number
+from hamjl.checks import folded, number
 from hamjl.codegen import compile_program
 from hamjl.errors import ProblemError, shown, unknown
 from hamjl.expressions import Program, check, emit, is_sympy, program, read
@@ -39,6 +39,47 @@ REGULARIZERS = {
     "pseudo_huber": "sqrt(1 + w**2) - 1",
     "double_well": "(w**2 - 1)**2/4",
     "none": "0",
+}
+# What other libraries have under these names, or a smooth function near it: equations of motion need σ' and σ''.
+FAMILIAR = {
+    "activation": {
+        "sigmoid": "'logistic'",
+        "linear": "'identity'",
+        "relu": "'softplus', which is smooth",
+        "leaky_relu": "'softplus(a) - 0.01*softplus(-a)', which is smooth",
+        "elu": "'softplus(a + 1) - 1', which is smooth",
+        "gelu": "'a*(1 + erf(a/sqrt(2)))/2'",
+        "silu": "'a*logistic(a)'",
+        "swish": "'a*logistic(a)'",
+        "mish": "'a*tanh(softplus(a))'",
+        "softsign": "'arctan', which is smooth",
+        "hardtanh": "'tanh', which is smooth",
+        "sign": "'tanh(10*a)', which is smooth",
+        "step": "'logistic(10*a)', which is smooth",
+        "heaviside": "'logistic(10*a)', which is smooth",
+        "softmax": "'identity', with the loss 'softmax_cross_entropy'",
+    },
+    "loss": {
+        "mse": "'squared_error'",
+        "l2": "'squared_error'",
+        "mean_squared_error": "'squared_error'",
+        "mae": "'log_cosh', which is smooth",
+        "l1": "'log_cosh', which is smooth",
+        "huber": "'log_cosh', which is smooth",
+        "smooth_l1": "'log_cosh', which is smooth",
+        "cross_entropy": "'softmax_cross_entropy', or 'binary_cross_entropy' for each output",
+        "categorical_cross_entropy": "'softmax_cross_entropy'",
+        "nll": "'softmax_cross_entropy'",
+        "bce": "'binary_cross_entropy'",
+        "hinge": "'softplus(1 - y*z)', which is smooth",
+    },
+    "regularizer": {
+        "l2": "'quadratic'",
+        "ridge": "'quadratic'",
+        "weight_decay": "'quadratic'",
+        "l1": "'pseudo_huber', which is smooth",
+        "lasso": "'pseudo_huber', which is smooth",
+    },
 }
 
 
@@ -99,6 +140,9 @@ def _resolve(
     if isinstance(value, str):
         if value in presets:
             return value
+        other = {folded(name): words for name, words in FAMILIAR[what].items()}.get(folded(value))
+        if other is not None:
+            raise ProblemError(f"{what} must be a preset or a formula, got {shown(value)}: write {other}.")
         if value.strip().replace("_", "").isalpha() and value.strip() not in (*symbols, "pi"):
             kind = f"{what} (neither a preset nor a formula in {', '.join(symbols)})"
             raise ProblemError(unknown(kind, value, presets))

@@ -12,10 +12,13 @@ import xarray as xr
 from conftest import random_problem
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 import hamjl as hj
 from hamjl import signals
+from hamjl.codegen import compile_program
 from hamjl.errors import shown
+from hamjl.lowering import lower_field
 
 NET = hj.Network.layered([1, 2, 1])
 CYCLE = hj.Network.fully_connected(2)
@@ -503,3 +506,52 @@ def test_what_is_no_path(path):
     ):
         with pytest.raises(hj.ProblemError, match="must be"):
             ask(path)
+
+
+# What the libraries mean that have these names.
+MEANT = {
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "linear": lambda a: a,
+    "ReLU": lambda a: np.maximum(a, 0),
+    "leaky_relu": lambda a: np.where(a > 0, a, 0.01 * a),
+    "elu": lambda a: np.where(a > 0, a, np.expm1(a)),
+    "gelu": lambda a: a * ndtr(a),
+    "SiLU": lambda a: a / (1 + np.exp(-a)),
+    "mish": lambda a: a * np.tanh(np.log1p(np.exp(a))),
+    "softsign": lambda a: a / (1 + np.abs(a)),
+    "hardtanh": lambda a: np.clip(a, -1, 1),
+    "sign": np.sign,
+    "heaviside": lambda a: np.heaviside(a, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_activations_of_other_libraries_are_named_here(name):
+    """The function that is told is accepted, and the one meant or near it."""
+    with pytest.raises(hj.ProblemError, match="write '") as told:
+        hj.Network.fully_connected(2, activation=name)
+    network = hj.Network.fully_connected(2, activation=str(told.value).split("write '")[1].split("'")[0])
+    (program,) = lower_field(hj.Problem(network, hj.Objective(), target=0.5, span=(0, 1))).activations
+    a = np.linspace(-6, 6, 24)  # not too near to jumps
+    (found,) = compile_program(program, ["f"])(a)
+    smooth = "smooth" in str(told.value)
+    np.testing.assert_allclose(found, MEANT[name](a), rtol=0, atol=0.7 if smooth else 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "preset"),
+    [({"loss": "MSE"}, "squared_error"), ({"loss": "smooth_l1"}, "log_cosh"), ({"regularizer": "l2"}, "quadratic")],
+)
+def test_losses_of_other_libraries_are_named_here(options, preset):
+    with pytest.raises(hj.ProblemError, match=f"write '{preset}'"):
+        hj.Objective(**options)
+
+
+def test_a_number_is_for_all_channels():
+    """As one signal for each; the bias stays 1."""
+    network = hj.Network.layered([2, 3, 2], bias=True)
+    one = hj.Problem(network, hj.Objective(), inputs=0.5, target=0.25, span=(0, 1))
+    inputs = {name: 0.5 for name in network.inputs if name != "bias"}
+    each = hj.Problem(network, hj.Objective(), inputs=inputs, target=dict.fromkeys(network.outputs, 0.25), span=(0, 1))
+    assert one == each
+    assert hj.Recipe.from_dict(hj.Recipe(one).to_dict()).problem == one
