@@ -123,11 +123,7 @@ def by_sgd(net, stream, weights, heldout):
 
 def read(net: hj.Network, weights: np.ndarray, pixels: np.ndarray, digits: np.ndarray) -> float:
     """Accuracy of the network at rest."""
-    matrix = net.matrix(weights)
-    u = np.append(pixels, np.ones((len(pixels), 1)), axis=1)
-    h = np.tanh(u @ matrix[:HIDDEN, :65].T)
-    y = h @ matrix[HIDDEN:, 65 : 65 + HIDDEN].T + matrix[HIDDEN:, 64]
-    return float((y.argmax(axis=1) == digits).mean())
+    return float((net.at_rest(weights, pixels).values.argmax(axis=1) == digits).mean())
 
 
 def learn(train: int, passes: int, engine: str) -> xr.Dataset:

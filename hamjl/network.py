@@ -322,6 +322,32 @@ class Network(Plain):
             )
         return values[..., self.target, self.source]
 
+    def at_rest(self, weights: Any, inputs: Any = None) -> xr.DataArray:
+        """Outputs where neurons have settled, x = σ(a), under weights and inputs that stay as they are: test mode.
+
+        By layers on a DAG, all samples at once; on cycles by Newton's method from x = 0, sample by sample.
+
+        Parameters
+        ----------
+        weights : xarray.Dataset, xarray.DataArray or array of float, (arc,)
+            A trajectory at one time (``run.isel(time=-1)``), or values by arc.
+        inputs : array, xarray.DataArray or pandas.DataFrame, (sample, input), or mapping from names, optional
+            By name where columns have the inputs' names, else in order. The bias is 1 by itself.
+
+        Returns
+        -------
+        xarray.DataArray
+            (sample, output), or (…, output) with the leading dimensions of a DataArray, whose labels are kept.
+
+        Raises
+        ------
+        ProblemError
+            Where shapes or names do not fit, or neurons on cycles do not settle.
+        """
+        from hamjl.rest import at_rest  # here, since a network knows nothing of problems
+
+        return at_rest(self, weights, inputs)
+
     def __repr__(self) -> str:
         return (
             f"Network({len(self.inputs)} inputs, {len(self.neurons)} neurons, {len(self.source)} arcs, "

@@ -39,7 +39,7 @@ class LimitDynamics:
     def full(self, y: Array, drive: Array) -> Array:
         """The full state (x, w, p_x/φ, p_w/φ), equations (7) with c → ∞ and (17)."""
         w, pw = np.split(y, 2)
-        x = self._forward(w, drive)
+        x = self.rest(w, drive)
         return np.concatenate((x, w, self._backward(w, x, drive), pw))
 
     def rhs(self, y: Array, drive: Array, s: float, out: Array) -> Array:
@@ -68,13 +68,19 @@ class LimitDynamics:
         result[arcs:, arcs:] -= drive[-1] * np.eye(arcs)
         return result
 
-    def _forward(self, w: Array, drive: Array) -> Array:
-        """x = σ(a), by layers on a DAG."""
+    def rest(self, w: Array, drive: Array) -> Array:
+        """x = σ(a), by layers on a DAG, where the drive may have leading axes.
+
+        Raises
+        ------
+        NoFixedPointError
+            On a cyclic graph, where none was found.
+        """
         if self._order is None:
             return self._fixed_point(w, drive)
-        x = np.zeros(self.field.neurons)
+        x = np.zeros((*drive.shape[:-1], self.field.neurons))
         for layer in self._order:
-            x[layer] = self.inner.at(x, w, drive).sigma[layer]
+            x[..., layer] = self.inner.at(x, w, drive).sigma[..., layer]
         return x
 
     def _fixed_point(self, w: Array, drive: Array) -> Array:
