@@ -211,8 +211,8 @@ class _Activation:
         self._columns = [np.flatnonzero(field.activation_of == k) for k in range(len(field.activations))]
         self._two = [compile_program(program, ["f", "df"]) for program in field.activations]
         self._curvatures = [compile_program(program, ["d2f"]) for program in field.activations]
-        # one program for all, and no result that is a number instead of an array
-        self._alike = len(self._two) == 1 and all(np.ndim(value) for value in self._two[0](np.zeros(1)))
+        with np.errstate(all="ignore"):  # one program for all, and no result that is a number instead of an array
+            self._alike = len(self._two) == 1 and all(np.ndim(value) for value in self._two[0](np.zeros(1)))
 
     def __call__(self, a: Array) -> tuple[Array, Array]:
         """σ and σ'."""
