@@ -163,7 +163,7 @@ def as_method(value: Any) -> Method:
     if table is None:
         raise ProblemError(f"method must be a method or a name, got {shown(value)}: write e.g. Euler(0.02) or 'BDF'.")
     name = table.get("name", "auto")
-    kind = name.lower() if isinstance(name, str) else name
+    kind = name.lower() if isinstance(name, str) else ""
     if kind == "euler":
         keys(table, "method 'Euler'", ("name", "step"))
         if "step" not in table:

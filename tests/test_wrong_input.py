@@ -555,3 +555,12 @@ def test_a_number_is_for_all_channels():
     each = hj.Problem(network, hj.Objective(), inputs=inputs, target=dict.fromkeys(network.outputs, 0.25), span=(0, 1))
     assert one == each
     assert hj.Recipe.from_dict(hj.Recipe(one).to_dict()).problem == one
+
+
+@pytest.mark.parametrize("name", [np.zeros(2), 3, None, object()])
+def test_names_of_methods_that_are_no_names(name):
+    """An array once was compared with a text."""
+    with pytest.raises(hj.ProblemError, match="method must be"):
+        hj.Recipe.from_dict(
+            hj.Recipe(hj.Problem(CYCLE, hj.Objective(), target=0.5, span=(0, 1))).to_dict() | {"method": {"name": name}}
+        )
