@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hamjl.checks import choice, finite
+from hamjl.checks import choice, finite, folded
 from hamjl.dynamics.limit import LimitDynamics, NoFixedPointError
-from hamjl.errors import ProblemError, listed
+from hamjl.errors import ProblemError, listed, shown
 from hamjl.lowered import Floats, NetworkField
 from hamjl.lowering import lower_field
 from hamjl.network import BIAS, Network
@@ -80,8 +80,14 @@ def _table(network: Network, given: Any) -> tuple[Floats, tuple[str, ...], dict[
     if isinstance(given, Mapping):
         for name in given:
             choice(name, network.inputs, "A name of inputs")
-        parts = [xr.DataArray(part, dims=("sample",) * np.ndim(part)) for part in given.values()]
-        given = xr.concat(xr.broadcast(*parts), "input").assign_coords(input=list(given)) if parts else np.empty(0)
+        parts = [finite(part, f"inputs {name!r}") for name, part in given.items()]
+        shapes = {part.shape for part in parts if part.ndim}
+        if len(shapes) > 1 or any(len(shape) > 1 for shape in shapes):
+            raise ProblemError(
+                f"inputs by name must be numbers or (sample,), all as long, got {sorted(shapes)}: cut them."
+            )
+        columns = np.stack(np.broadcast_arrays(*parts), axis=-1) if parts else np.empty(0)
+        given = xr.DataArray(columns, {"input": list(given)}, (*("sample",) * (columns.ndim - 1), "input"))
     if isinstance(given, xr.DataArray):
         along = next((str(dim) for dim in ("input", "channel") if dim in given.dims), None)
         if along is None:
@@ -103,7 +109,12 @@ def _table(network: Network, given: Any) -> tuple[Floats, tuple[str, ...], dict[
 
 def _ordered(network: Network, values: Floats, names: Sequence[str], free: Sequence[str]) -> Floats:
     """Columns in the network's order; by name where they have the inputs' names."""
-    known = set(network.inputs)
+    known, near = set(network.inputs), {folded(name) for name in network.inputs}
+    if not known.issuperset(names) and near & set(map(folded, names)):
+        raise ProblemError(
+            f"columns must be named after inputs exactly or not at all, got {shown(list(names))}: rename them to "
+            f"{listed(free)}, or drop the names to go by order."
+        )
     if not (names and known.issuperset(names)):
         names = network.inputs if values.shape[-1] == len(known) else free
     if len(names) != values.shape[-1] or not set(free) <= set(names):

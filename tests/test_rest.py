@@ -80,6 +80,15 @@ def test_what_does_not_fit_is_refused():
         DEEP.at_rest(xr.DataArray(np.zeros((2, len(DEEP.arcs))), dims=("time", "arc")), TABLE)
     with pytest.raises(hj.ProblemError, match="A name of inputs"):
         DEEP.at_rest(WEIGHTS, {"nobody": 1.0})
+    names = [name for name in DEEP.inputs if name != "bias"]
+    for columns in ({names[0]: [1.0, 2.0], names[1]: [1.0, 2.0, 3.0]}, {names[0]: np.ones((2, 2)), names[1]: 1.0}):
+        with pytest.raises(hj.ProblemError, match="all as long"):
+            DEEP.at_rest(WEIGHTS, columns)
+    for wrong in ([names[0].upper(), names[1]], [names[1], "other"]):
+        with pytest.raises(hj.ProblemError, match="exactly or not at all"):
+            DEEP.at_rest(WEIGHTS, pandas.DataFrame(TABLE, columns=wrong))
+    by_order = DEEP.at_rest(WEIGHTS, pandas.DataFrame(TABLE, columns=["height", "weight"]))
+    np.testing.assert_allclose(by_order, by_matrices(TABLE), rtol=1e-13, atol=1e-15)
     with pytest.raises(hj.ProblemError, match="inputs must be"):
         DEEP.at_rest(WEIGHTS, "text")
     growing = hj.Network.fully_connected(2, self_loops=True, activation="softplus")
