@@ -103,7 +103,7 @@ class TrajectoryAccessor:
     @property
     def _labels(self) -> dict[str, list[str]]:
         labels = self.recipe.problem.labels
-        return {dim: labels[dim][1] for dim in ("neuron", "arc", "state") if dim in labels}
+        return {dim: labels[dim][1] for dim in ("neuron", "arc", "weight", "state") if dim in labels}
 
     @property
     def recipe(self) -> Recipe:
@@ -184,8 +184,10 @@ class TrajectoryAccessor:
         there is none, 0 where there is no target.
         """
         from hamjl.backprop import instantaneous_gradient
+        from hamjl.lowering import check_settles
 
         dynamics, ds = self._network_dynamics, self._whole("x", "w")
+        check_settles(self._network_problem.network, "this analysis")
         values = instantaneous_gradient(dynamics.field, self._packed(ds), dynamics.drive(ds.time.values))
         attrs = {"long_name": "gradient of the loss by backpropagation", "units": "cost/time"}
         return ds.w.copy(data=values).rename("backprop_gradient").assign_attrs(attrs)
@@ -279,8 +281,8 @@ class TrajectoryAccessor:
         Returns
         -------
         xarray.Dataset
-            On ``time``: ``hamiltonian``; the powers ``dissipation``, ``target``, ``input``, ``reversal`` that sum to
-            d(H/φ)/dt; and over the interval that ends at each sample, ``change`` (observed), ``predicted`` (Simpson's
+            On ``time``: ``hamiltonian``; the powers ``dissipation``, ``target``, ``input``, ``reversal`` (and
+            ``loss_weight``, where losses have weights of their own) that sum to d(H/φ)/dt; and over the interval that ends at each sample, ``change`` (observed), ``predicted`` (Simpson's
             rule on the powers) and ``imbalance`` (their difference). NaN at the first sample and over intervals with a
             sign flip or a jump of a signal. Accurate to the fourth order of the sampling interval.
         """
@@ -308,7 +310,7 @@ class TrajectoryAccessor:
         """
         ds, record = self._record()
         fields, dynamics = {}, record.dynamics
-        for name, values in zip(dynamics.parts, dynamics.split(analysis.residual(record)), strict=True):
+        for name, values in dynamics.labelled(analysis.residual(record), change=True).items():
             units = f"{ds[name].attrs.get('units', '1')}/time"
             fields[name] = ds[name].copy(data=values)
             fields[name].attrs = {"long_name": f"residual of {name}'", "units": units}
@@ -325,11 +327,11 @@ class TrajectoryAccessor:
         """
         dynamics = self._network_dynamics
         ds, record = self._record()
-        residual, arcs = analysis.second_order_residual(record), ds.sizes["arc"]
-        result = xr.Dataset({"w": ds.w.copy(data=residual[:, :arcs])})
+        residual, moving = analysis.second_order_residual(record), dynamics.field.moving
+        result = xr.Dataset({"w": ds.w.copy(data=dynamics.weights.tangent(residual[:, :moving]))})
         result.w.attrs = {"long_name": "residual of w''", "units": "1/time²"}
         if not dynamics.law.limit:
-            result["lambda"] = ds.p_x.copy(data=residual[:, arcs:])
+            result["lambda"] = ds.p_x.copy(data=residual[:, moving:])
             result["lambda"].attrs = {"long_name": "residual of λ'", "units": "cost/time"}
         return result
 
@@ -411,12 +413,7 @@ class TrajectoryAccessor:
 
     def _packed(self, ds: xr.Dataset) -> Floats:
         """States (time, state) of what `_whole` gave; NaN for the parts that were not asked for."""
-        sizes = dict(zip(("x", "w"), map(len, self._labels.values()), strict=False))
-        parts = [
-            ds[name].values if name in ds else np.full((ds.sizes["time"], sizes[name.removeprefix("p_")]), np.nan)
-            for name in self._dynamics.parts
-        ]
-        return np.concatenate(parts, axis=1)
+        return self._dynamics.packed({name: ds[name].values for name in self._dynamics.parts if name in ds})
 
 
 @lru_cache(maxsize=16)

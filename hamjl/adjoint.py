@@ -12,6 +12,7 @@ from hamjl.control.collocation import Mesh
 from hamjl.control.transcription import Transcription
 from hamjl.dynamics import full_dynamics_of
 from hamjl.dynamics.network import NetworkDynamics
+from hamjl.dynamics.weights import weights_of
 from hamjl.errors import ProblemError
 from hamjl.lowered import Floats, LawCode, NetworkField, SymbolicField
 from hamjl.lowering import control_values, lower_field
@@ -45,7 +46,7 @@ def adjoint(problem: Problem, control: ControlLike | None = None, *, nodes: int 
     xarray.Dataset
         On ``time`` (at most 1001 of the nodes): ``x``, ``w``, ``v``, ``p_x``, ``p_w``, ``y``, ``z``, ``cost`` (G up
         to each time) and ``gradient``, δG/δv (time, arc); ``gradient_x`` (neuron) and ``gradient_w`` (arc), by x(0) and
-        w(0). ``attrs["cost"]`` is G.
+        w(0), of frozen weights too. ``attrs["cost"]`` is G. With tied arcs ``p_w`` and the gradients are by ``weight``.
 
     Raises
     ------
@@ -59,20 +60,22 @@ def adjoint(problem: Problem, control: ControlLike | None = None, *, nodes: int 
     """
     if not isinstance(problem, Problem):
         raise ProblemError(f"problem must be a hamjl.Problem, got {type(problem).__name__}: build one.")
-    field = lower_field(problem)
+    field = lower_field(problem, thawed=True)
     assert isinstance(field, NetworkField)
-    given = None if control is None else control_values(problem, as_control(control, "control"), "control")
+    given = None if control is None else control_values(problem, field, as_control(control, "control"), "control")
     stops = [*_stops(field), np.zeros(0) if given is None else given[0]]
     mesh = Mesh.over(problem.span, count(nodes, "nodes", least=1), np.concatenate(stops))
-    n, arcs = field.neurons, len(field.source)
-    segments, costs = _forward(field, mesh, given, problem.initial_vector())
+    n, moving = field.neurons, field.moving
+    segments, costs = _forward(
+        field, mesh, given, np.concatenate((problem.initial_vector()[:n], problem.weight_values()))
+    )
     if len(costs) <= len(mesh):
         raise ProblemError(
             f"x must stay finite under the control, got none after t = {mesh.nodes[len(costs) - 1]:g}: change the "
             "control."
         )
     chosen = np.unique(np.linspace(0, len(mesh), min(len(mesh) + 1, ROWS)).round().astype(np.int64))
-    values = np.empty((len(chosen), problem.initial_vector().size))
+    values = np.empty((len(chosen), 2 * (n + moving)))
     end: Floats | None = None
     for first, last, start in reversed(segments):
         part, unknown = _segment(field, mesh, given, first, last, start)
@@ -80,7 +83,7 @@ def adjoint(problem: Problem, control: ControlLike | None = None, *, nodes: int 
         rows = part.at(unknown).nodes()
         mine = (chosen >= first) & (chosen <= last)
         values[mine] = rows[chosen[mine] - first]
-        end = rows[0, n + arcs :] * part.phi(part.mesh.nodes[:1])
+        end = rows[0, n + moving :] * part.phi(part.mesh.nodes[:1])
     assert end is not None
     return _labelled(problem, field, mesh.nodes[chosen], values, given, costs[chosen], end)
 
@@ -97,11 +100,13 @@ def replayed_cost(problem: Problem | SymbolicSystem, run: xr.Dataset) -> Floats:
     times, result = run.time.values, np.full(len(numbers), np.nan)
     if alive < 2:
         return result
-    field, part = lower_field(problem), run[list(names)].isel(time=slice(alive))
-    given = control_values(problem, as_control(part, "control"), "control")
+    field, part = lower_field(problem, thawed=True), run[list(names)].isel(time=slice(alive))
+    given = control_values(problem, field, as_control(part, "control"), "control")
     span = (float(times[0]), float(times[alive - 1]))
     mesh = Mesh.over(span, ROWS - 1, np.concatenate([times[:alive], *_stops(field)]))
     first = [part[name].values[0] for name in names if name != "v"]
+    if isinstance(field, NetworkField):
+        first[1] = weights_of(field).known(first[1])
     _, costs = _forward(field, mesh, given, np.concatenate(first))
     reached = mesh.nodes[: len(costs)]
     result[:alive] = np.interp(times[:alive], reached, costs, right=np.nan)
@@ -125,7 +130,7 @@ def _forward(
     field: NetworkField | SymbolicField, mesh: Mesh, given: tuple[Floats, Floats] | None, initial: Floats
 ) -> tuple[list[tuple[int, int, Floats]], Floats]:
     """Segments (first node, last node, state there), and G up to each node, as far as x is found."""
-    controls = field.controls if isinstance(field, SymbolicField) else len(field.source)
+    controls = field.controls if isinstance(field, SymbolicField) else field.moving
     edges = [*range(0, len(mesh), max(16, SEGMENT // max(controls, 1))), len(mesh)]
     segments, costs, state = [], [np.zeros(1)], initial
     for first, last in pairwise(edges):
@@ -162,24 +167,29 @@ def _labelled(
     cost: Floats,
     start: Floats,
 ) -> xr.Dataset:
-    n, arcs = field.neurons, len(field.source)
-    x, w, p_x, p_w = np.split(values, [n, n + arcs, 2 * n + arcs], axis=1)
-    v = _along(given, time, arcs)
     dynamics = NetworkDynamics(field, LawCode())
+    n, moving, weights = field.neurons, field.moving, dynamics.weights
+    x, w, p_x, p_w = np.split(values, [n, n + moving, 2 * n + moving], axis=1)
+    v = _along(given, time, moving)
     gradient = dynamics.phi(time)[:, None] * (field.inertia * v + p_w)
-    neuron, arc = ("time", "neuron"), ("time", "arc")
+    neuron, arc, weight = ("time", "neuron"), ("time", "arc"), ("time", "weight" if problem.network.is_tied else "arc")
     variables = {
         "x": (neuron, x, "neuron state x", "1"),
-        "w": (arc, w, "weight w", "1"),
-        "v": (arc, v, "control v = w'", "1/time"),
+        "w": (arc, weights.spread(w), "weight w", "1"),
+        "v": (arc, weights.tangent(v), "control v = w'", "1/time"),
         "p_x": (neuron, p_x, "costate of x, divided by φ", "cost"),
-        "p_w": (arc, p_w, "costate of w, divided by φ", "cost"),
+        "p_w": (weight, p_w, "costate of w, divided by φ", "cost"),
         "y": (("time", "output"), x[:, field.outputs], "output (state of the output neurons)", "1"),
-        "z": (("time", "output"), dynamics.drive(time)[:, field.inputs : -1], "target z", "1"),
+        "z": (
+            ("time", "output"),
+            dynamics.drive(time)[:, field.inputs : field.inputs + len(field.outputs)],
+            "target z",
+            "1",
+        ),
         "cost": (("time",), cost, "cost G up to each time", "cost"),
-        "gradient": (arc, gradient, "δG/δv", "cost"),
+        "gradient": (weight, gradient, "δG/δv", "cost"),
         "gradient_x": (neuron[1:], start[:n], "dG/dx(0)", "cost"),
-        "gradient_w": (arc[1:], start[n:], "dG/dw(0)", "cost"),
+        "gradient_w": (weight[1:], start[n:], "dG/dw(0)", "cost"),
     }
     coords = {
         "time": ("time", time, {"long_name": "time", "units": "time unit"}),
@@ -187,6 +197,8 @@ def _labelled(
         "arc": list(problem.network.arcs),
         "output": list(problem.network.outputs),
     }
+    if problem.network.is_tied:
+        coords |= {"weight": list(problem.network.weights), "arc_weight": problem.labels["arc_weight"]}
     fields = {
         name: (dims, data, {"long_name": text, "units": unit}) for name, (dims, data, text, unit) in variables.items()
     }

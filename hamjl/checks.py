@@ -23,8 +23,10 @@ LARGEST = 2**63  # of whole numbers, as in files
 MAX_PARTS = 100  # of a dotted key
 
 
-def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool = False) -> float:
-    """Return a finite float, positive or non-negative where asked."""
+def number(
+    value: Any, what: str, *, positive: bool = False, nonnegative: bool = False, infinite: bool = False
+) -> float:
+    """Return a float, positive or non-negative where asked, and finite unless it may be infinite."""
     rule = "a positive number" if positive else "a non-negative number" if nonnegative else "a finite number"
     value = scalar(value)
     if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
@@ -32,7 +34,11 @@ def number(value: Any, what: str, *, positive: bool = False, nonnegative: bool =
             result = float(value)
         except (OverflowError, TypeError, ValueError):
             result = math.nan
-        if math.isfinite(result) and not (positive and result <= 0) and not (nonnegative and result < 0):
+        if (
+            (math.isfinite(result) or (infinite and math.isinf(result)))
+            and not (positive and result <= 0)
+            and not (nonnegative and result < 0)
+        ):
             return result
     raise ProblemError(f"{what} must be {rule}, got {shown(value)}: change it.")
 

@@ -111,6 +111,28 @@ def _program(text: str, arguments: tuple[str, ...], results: tuple[tuple[str, st
     return emit(graph, arguments, {label: graph.derivative(f, *map(graph.symbol, order)) for label, order in results})
 
 
+def composed(text: str, name: str, body: str, argument: str) -> str:
+    """A formula with the function `name` written out: `body`, a formula in `argument`. Text that is none is left."""
+
+    class Call(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            if not (isinstance(node.func, ast.Name) and node.func.id == name and len(node.args) == 1):
+                return node
+            inner = node.args[0]
+
+            class Argument(ast.NodeTransformer):
+                def visit_Name(self, node: ast.Name) -> ast.AST:
+                    return inner if node.id == argument else node
+
+            return ast.Expression(Argument().visit(ast.parse(body, mode="eval").body)).body
+
+    try:
+        return ast.unparse(Call().visit(ast.parse(text, mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
+
+
 def smooth(graph: Graph, roots: Sequence[int]) -> None:
     """Refuse what has no second derivative where it should have."""
     if found := graph.kink(roots):

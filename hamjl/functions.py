@@ -1,4 +1,4 @@
-"""Scalar functions by name: activations σ(a), losses L(y, z), regularisers V(w), dissipations φ(t).
+"""Scalar functions by name: activations σ(a), neurons f(x, a), losses L(y, z), regularisers V(w).
 
 Each is a preset name or a formula of :mod:`hamjl.expressions`; a user's own formula stands wherever a name does.
 """
@@ -6,16 +6,11 @@ Each is a preset name or a formula of :mod:`hamjl.expressions`; a user's own for
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from hamjl.checks import folded, number
-from hamjl.codegen import compile_program
+from hamjl.checks import folded
 from hamjl.errors import ProblemError, shown, unknown
-from hamjl.expressions import Program, check, emit, is_sympy, program, read
-from hamjl.operations import Graph
+from hamjl.expressions import Program, check, composed, program
 
 ACTIVATIONS = {
     "tanh": "tanh(a)",
@@ -32,6 +27,10 @@ LOSSES = {
     "log_cosh": "softplus(2*(y - z)) - (y - z) - softplus(0)",
     "binary_cross_entropy": "softplus(y) - z*y",  # y is a logit
     "none": "0",
+}
+NEURONS = {  # f of x' = c f(x, a), where sigma is the neuron's activation
+    "leaky": "sigma(a) - x",
+    "integrator": "a",
 }
 SOFTMAX = "softmax_cross_entropy"  # not a sum over outputs, so the one loss that engines know by name
 REGULARIZERS = {
@@ -98,11 +97,28 @@ def regularizer(value: Any) -> str:
     return _resolve(value, REGULARIZERS, ("w",), "regularizer", regularizer_program)
 
 
-def dissipation(value: Any) -> str | float:
-    """Return a dissipation: the number θ of φ = e^{θt}, or the checked formula of φ(t)."""
-    if isinstance(value, str) or is_sympy(value):
-        return check(value, ("t",), "dissipation φ")
-    return number(value, "dissipation θ (φ = exp(θ t))")
+def neuron(value: Any) -> str:
+    """Return the checked name or formula of a neuron's f(x, a), in which sigma(…) stands for its activation."""
+    if isinstance(value, str):
+        if value in NEURONS:
+            return value
+        if value.strip().replace("_", "").isalpha() and value.strip() not in ("x", "a", "pi"):
+            raise ProblemError(unknown("neuron (neither a preset nor a formula in x and a)", value, NEURONS))
+    text = value.strip() if isinstance(value, str) else check(value, ("x", "a"), "neuron")
+    neuron_program(text, "tanh")
+    return text
+
+
+def neuron_program(value: str, activation: str) -> Program:
+    """f, and its derivatives ``fx``, ``fa``, ``fxx``, ``fxa``, ``faa`` by the state x and the activation's argument a."""
+    text = composed(NEURONS.get(value, value), "sigma", ACTIVATIONS.get(activation, activation), "a")
+    results = {"f": "", "fx": "x", "fa": "a", "fxx": "xx", "fxa": "xa", "faa": "aa"}
+    return program(text, ("x", "a"), results, "neuron")
+
+
+def settles(value: str) -> bool:
+    """Whether a neuron has a state of rest, f(x, a) = 0, under an a that stays: f depends on x."""
+    return dict(neuron_program(value, "tanh").results)["fx"] != "0"
 
 
 def activation_program(value: str) -> Program:
@@ -123,15 +139,9 @@ def regularizer_program(value: str) -> Program:
     return program(REGULARIZERS.get(value, value), ("w",), {"f": "", "df": "w", "d2f": "ww"}, "regularizer")
 
 
-@lru_cache(maxsize=64)
-def dissipation_program(value: str | float) -> Program:
-    """φ and ρ = φ'/φ as ``f``, ``rate``; ρ is all that the equations of motion need."""
-    graph = Graph(f"dissipation {shown(value)}")
-    t = graph.symbol("t")
-    phi = graph.call("exp", graph.scale(value, t)) if isinstance(value, float) else read(graph, value)
-    if phi == graph.zero:
-        raise ProblemError(f"dissipation φ must be positive, got {shown(value)}: use e.g. 'exp(t)' or a number θ.")
-    return emit(graph, ("t",), {"f": phi, "rate": graph.rate(phi, t)})
+def weight_program(value: str) -> Program:
+    """The weight q(t) of a loss and q' as ``f``, ``df``."""
+    return program(value, ("t",), {"f": "", "df": "t"}, "loss_weight")
 
 
 def _resolve(
@@ -149,20 +159,3 @@ def _resolve(
     formula = check(value, symbols, what)
     build(formula)  # refuses what cannot be differentiated, before anything runs
     return formula
-
-
-def check_dissipation(phi: float | str, span: tuple[float, float]) -> None:
-    """Check that φ is positive and finite on the span."""
-    if isinstance(phi, float):
-        return
-    with np.errstate(all="ignore"):
-        t = np.linspace(*span, 1001)
-        values = compile_program(dissipation_program(phi), ["f", "rate"])(t)
-        value, rate = (v * np.ones_like(t) for v in values)
-    bad = ~(value > 0) | ~np.isfinite(value) | ~np.isfinite(rate)
-    if bad.any():
-        k = int(np.argmax(bad))
-        raise ProblemError(
-            f"dissipation φ(t) must be positive and finite on the span, got {value[k]:g} at t = {t[k]:g} for "
-            f"{shown(phi)}: change it or the span (a number θ gives exp(θ t), safe at any length)."
-        )

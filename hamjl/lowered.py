@@ -28,11 +28,30 @@ LOOKS = 8  # per step for the track policy: a long step may leave the band and c
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkField:
-    """A network and its costs. State layout: x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc), one after the other.
+class Weights:
+    """Which weights there are, and which of them move: the arc e has w_e = factor_e value[weight_e].
 
-    ``inertia`` is m c, ``loss_scale`` c q and ``regularizer_scale`` c k of equation (8), with c replaced by 1 where the
-    objective is not scaled by velocity. ``signals`` hold (table, columns of u) and (table, columns of z).
+    Tied arcs have one weight. Those that do not move (``moving`` lists the others) keep their ``value`` (weight,).
+    """
+
+    weight: Integers  # (arc,)
+    factor: Floats  # (arc,)
+    moving: Integers
+    value: Floats  # (weight,)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkField:
+    """A network and its costs. State layout: x (neuron), w (weight), p_x/φ (neuron), p_w/φ (weight), one by one.
+
+    Weights are those that move: one for each arc, unless ``weights`` says otherwise. ``inertia`` is m c,
+    ``loss_scale`` c q and ``regularizer_scale`` c k of equation (8), with c replaced by 1 where the objective is not
+    scaled by velocity; the first and the last may differ by weight: inertia (moving weight,), scale (weight,).
+    ``activations`` are σ(a) of x' = c (σ(a) - x) and its derivatives ``f``, ``df``, ``d2f``; or if any neuron obeys
+    another equation, f(x, a) of x' = c f and ``fx``, ``fa``, ``fxx``, ``fxa``, ``faa``, for all of them.
+    ``losses`` are formulas with the columns of the outputs that each is summed over; None is the softmax loss.
+    Signals are (table, columns of u), (table, columns of z); ``loss_weights`` are (``f`` and ``df`` by t, or table,
+    columns of the outputs), whose losses count so many times.
     """
 
     inputs: int
@@ -43,15 +62,26 @@ class NetworkField:
     velocity: Floats
     activations: tuple[Program, ...]
     activation_of: Integers
-    inertia: float
+    inertia: float | Floats
     loss_scale: float
-    regularizer_scale: float
-    softmax: bool
-    loss: Program
+    regularizer_scale: float | Floats
+    losses: tuple[tuple[Program | None, Integers], ...]
     regularizer: Program
-    dissipation: Program
+    dissipation: Program | Piecewise  # φ and its rate ρ = φ'/φ, or a table of log φ
     input_signals: tuple[tuple[Piecewise, Integers], ...]
     target_signals: tuple[tuple[Piecewise, Integers], ...]
+    loss_weights: tuple[tuple[Program | Piecewise, Integers], ...] = ()
+    weights: Weights | None = None
+
+    @property
+    def moving(self) -> int:
+        """How many weights move."""
+        return len(self.source) if self.weights is None else len(self.weights.moving)
+
+    @property
+    def leaky(self) -> bool:
+        """Whether all neurons obey (7)."""
+        return all("x" not in program.arguments for program in self.activations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +99,7 @@ class SymbolicField:
     controls: int
     program: Program
     control: Program
-    dissipation: Program
+    dissipation: Program | Piecewise
     signals: tuple[Piecewise, ...]
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import xarray as xr
 
 from hamjl import functions
-from hamjl.errors import ProblemError
+from hamjl.dissipation import lower_dissipation
+from hamjl.dynamics.weights import weights_of
+from hamjl.errors import ProblemError, shown
+from hamjl.expressions import Program
 from hamjl.laws import BackpropLimit, BoundaryValue, Cauchy, CostateReversal, HamiltonianLearning, Law, SignFlip
 from hamjl.lowered import (
     AdaptiveCode,
@@ -22,13 +25,18 @@ from hamjl.lowered import (
     MethodCode,
     NetworkField,
     SymbolicField,
+    Weights,
 )
 from hamjl.methods import Adaptive, Collocation, Euler, Method
+from hamjl.network import Network
+from hamjl.piecewise import Piecewise
 from hamjl.problem import Problem
 from hamjl.sampling import Samples, sampling
+from hamjl.signals import Signal, constant
 from hamjl.symbolic import SymbolicSystem
 
 MAX_FLIPS = 10**7
+SLACK = 1e-6  # of a control that is followed by tied weights
 
 
 def whole(problem: Problem | SymbolicSystem, law: Law, method: Method, times: Any = None) -> Goal:
@@ -73,17 +81,24 @@ def lower(problem: Problem | SymbolicSystem, law: Law, method: Method) -> Lowere
             f"an adaptive method restarts at each flip, at most {MAX_FLIPS:g} times, got frequency {code.frequency:g} "
             f"over {length:g}: lower it or use Euler."
         )
+    field = lower_field(problem)
     starts: tuple[tuple[Floats, Floats], ...] = ()
     if isinstance(method, Collocation):
         controls = method.start if isinstance(method.start, tuple) else (method.start,)
-        starts = tuple(control_values(problem, one, "start") for one in controls if isinstance(one, xr.DataArray))
+        starts = tuple(
+            control_values(problem, field, one, "start") for one in controls if isinstance(one, xr.DataArray)
+        )
+    if code.limit and isinstance(problem, Problem):
+        check_settles(problem.network, type(law).__name__)
     if isinstance(law, BackpropLimit | HamiltonianLearning) and isinstance(problem, SymbolicSystem):
         raise ProblemError(f"{type(law).__name__} is for networks, got a SymbolicSystem: use CostateReversal.")
-    return Lowered(lower_field(problem), code, lower_method(method), problem.initial_vector(), problem.span, starts)
+    return Lowered(field, code, lower_method(method), problem.initial_vector(), problem.span, starts)
 
 
-def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what: str) -> tuple[Floats, Floats]:
-    """Times (k,) and values (k, arc or control) of a control, in the problem's own order."""
+def control_values(
+    problem: Problem | SymbolicSystem, field: NetworkField | SymbolicField, given: xr.DataArray, what: str
+) -> tuple[Floats, Floats]:
+    """Times (k,) and values (k, moving weight or control) of a control, in the field's own order."""
     dim = problem.control_dim
     _, names = problem.labels.get(dim, (dim, []))
     if dim not in given.dims or given.sizes[dim] != len(names):
@@ -94,12 +109,23 @@ def control_values(problem: Problem | SymbolicSystem, given: xr.DataArray, what:
         if sorted(map(str, given.indexes[dim])) != sorted(names):
             raise ProblemError(f"{what} must have this problem's {dim}s by name, got others: rename them.")
         given = given.sel({dim: list(names)})
-    return given["time"].values.astype(np.float64), given.values
+    values = given.values
+    if isinstance(field, NetworkField):
+        weights = weights_of(field)
+        moved = weights.known(values)
+        lost = np.abs(weights.tangent(moved) - values).max(initial=0.0)
+        if lost > SLACK * np.abs(values).max(initial=0.0):
+            raise ProblemError(
+                f"{what} must move tied arcs together and frozen ones not at all, got another control: give one of this "
+                "problem."
+            )
+        values = moved
+    return given["time"].values.astype(np.float64), values
 
 
-def lower_field(problem: Problem | SymbolicSystem) -> NetworkField | SymbolicField:
-    """The problem's equations and costs as arrays, numbers and formulas."""
-    return _lower_system(problem) if isinstance(problem, SymbolicSystem) else _lower_network(problem)
+def lower_field(problem: Problem | SymbolicSystem, thawed: bool = False) -> NetworkField | SymbolicField:
+    """The problem's equations and costs as arrays, numbers and formulas; `thawed` lets all weights move."""
+    return _lower_system(problem) if isinstance(problem, SymbolicSystem) else _lower_network(problem, thawed)
 
 
 def _lower_system(system: SymbolicSystem) -> SymbolicField:
@@ -108,17 +134,21 @@ def _lower_system(system: SymbolicSystem) -> SymbolicField:
         controls=len(system.controls),
         program=system.program,
         control=system.control_program,
-        dissipation=functions.dissipation_program(system.dissipation),
+        dissipation=lower_dissipation(system.dissipation),
         signals=tuple(signal.table for signal in system.signals.values()),
     )
 
 
-def _lower_network(problem: Problem) -> NetworkField:
+def _lower_network(problem: Problem, thawed: bool) -> NetworkField:
     network, objective = problem.network, problem.objective
     scale = float(network.velocity.mean()) if objective.scaled_by_velocity else 1.0
-    kinds = list(dict.fromkeys(network.activation))
+    models = list(zip(network.neuron, network.activation, strict=True))
+    kinds = list(dict.fromkeys(models))
     position = {kind: k for k, kind in enumerate(kinds)}
+    leaky = all(model == "leaky" for model, _ in kinds)
     inputs, target = (tuple((signal.table, k) for signal, k in one.pairs()) for one in problem.channels)
+    q = objective.loss_weight
+    weights, inertia = _weights(problem, thawed)
     return NetworkField(
         inputs=len(network.inputs),
         neurons=len(network.neurons),
@@ -126,18 +156,58 @@ def _lower_network(problem: Problem) -> NetworkField:
         target=network.target,
         outputs=network.output_index,
         velocity=network.velocity,
-        activations=tuple(functions.activation_program(kind) for kind in kinds),
-        activation_of=np.array([position[kind] for kind in network.activation], dtype=np.int64),
-        inertia=objective.m * scale,
-        loss_scale=objective.loss_weight * scale,
-        regularizer_scale=objective.k * scale,
-        softmax=objective.loss == functions.SOFTMAX,
-        loss=functions.loss_program(objective.loss),
+        activations=tuple(
+            functions.activation_program(sigma) if leaky else functions.neuron_program(model, sigma)
+            for model, sigma in kinds
+        ),
+        activation_of=np.array([position[kind] for kind in models], dtype=np.int64),
+        inertia=inertia * scale,
+        loss_scale=q * scale if isinstance(q, float) else scale,
+        regularizer_scale=problem.regularizer_scale * scale,
+        losses=tuple(
+            (None if loss == functions.SOFTMAX else functions.loss_program(loss), columns)
+            for loss, columns in problem.losses.items()
+        ),
         regularizer=functions.regularizer_program(objective.regularizer),
-        dissipation=functions.dissipation_program(objective.dissipation),
+        dissipation=lower_dissipation(problem.dissipation),
         input_signals=inputs,
         target_signals=target,
+        loss_weights=tuple((_loss_weight(one), np.array([k])) for one, k in problem.loss_weights),
+        weights=weights,
     )
+
+
+def _loss_weight(given: float | str | Signal) -> Program | Piecewise:
+    if isinstance(given, str):
+        return functions.weight_program(given)
+    return (constant(given) if isinstance(given, float) else given).table
+
+
+def _weights(problem: Problem, thawed: bool) -> tuple[Weights | None, float | Floats]:
+    """Which weights move, and the mass of each, or of all; `thawed` lets those move that are frozen."""
+    network, m = problem.network, problem.inertia
+    moves = np.full_like(problem.moves, True) if thawed else problem.moves
+    if thawed and np.ndim(m):
+        m = np.where(np.isfinite(m), m, 1.0)
+    elif thawed and not np.isfinite(m):
+        m = 1.0
+    if moves.all() and not network.is_tied:
+        return None, m
+    mass = m[moves] if np.ndim(m) else m  # type: ignore[index]
+    if not np.ndim(mass) and not np.isfinite(mass):
+        mass = 1.0  # of none
+    weights = Weights(network.weight, network.factor, np.flatnonzero(moves), problem.weight_values())
+    return weights, mass
+
+
+def check_settles(network: Network, what: str) -> None:
+    """Refuse neurons without a state of rest."""
+    for name, model in zip(network.neurons, network.neuron, strict=True):
+        if model != "leaky" and not functions.settles(model):
+            raise ProblemError(
+                f"{what} needs neurons that come to rest, f(x, a) = 0, got {name!r} with f = {shown(model)}, which does "
+                "not depend on x: use another law, or add a leak."
+            )
 
 
 def lower_method(method: Method) -> MethodCode:

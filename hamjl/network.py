@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hamjl import functions
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.expressions import Formula
-from hamjl.functions import activation as check_activation
 from hamjl.plain import Plain
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ MAX_PAIRS = 10**7  # of vertices, in the constructors that look at all of them
 PAIR = 100  # bytes that an arc takes while a network is built
 Activation = Formula | Sequence[Formula] | NDArray[Any] | Mapping[str, Formula]  # one for all neurons, or one each
 Velocity = float | Sequence[float] | NDArray[Any] | Mapping[str, float]
+Tied = Mapping[str, Iterable[Any] | Mapping[Any, float]]  # arcs by the name of the weight that they share
 MAX_TEXT = 20_000  # characters in all of different formulas, each of which is differentiated
 
 
@@ -34,8 +35,12 @@ MAX_TEXT = 20_000  # characters in all of different formulas, each of which is d
 class Network(Plain):
     """An immutable digraph of inputs and neurons.
 
-    Neuron i obeys ``x_i' = c_i (-x_i + σ(Σ_j w_ij x_j))``, (7), with j over its parents. Make one with
-    `from_arcs`, `layered`, `fully_connected`, `from_adjacency` or `from_networkx`.
+    Neuron i obeys ``x_i' = c_i (-x_i + σ(a_i))``, (7), with ``a_i = Σ_j w_ij x_j``, j over its parents; or another
+    ``x_i' = c_i f(x_i, a_i)``, its *model*. Make one with `from_arcs`, `layered`, `fully_connected`, `from_adjacency`,
+    `from_networkx`, `convolutional` or `oscillators`.
+
+    Arcs may be *tied*: they share one weight, up to a factor. Learning is then local no more within a tie: what moves
+    the weight is a sum over its arcs.
 
     Attributes
     ----------
@@ -47,6 +52,11 @@ class Network(Plain):
         Preset name or formula in ``a`` of each neuron.
     velocity : float array, (neuron,)
         c_i > 0, in 1/time.
+    neuron : tuple of str, (neuron,)
+        Model of each neuron: ``"leaky"`` (f = σ(a) - x), ``"integrator"`` (f = a), or a formula f in ``x`` and ``a``,
+        where ``sigma(…)`` is the neuron's activation.
+    weight, factor : int and float arrays, (arc,)
+        Arc e has the value of the weight ``weight[e]``, times ``factor[e]``.
     """
 
     inputs: tuple[str, ...]
@@ -56,6 +66,10 @@ class Network(Plain):
     target: NDArray[np.int64]
     activation: tuple[str, ...]
     velocity: NDArray[np.floating]
+    neuron: tuple[str, ...]
+    weight: NDArray[np.int64]
+    factor: NDArray[np.floating]
+    _shared: tuple[str, ...] | None = None  # names of the weights where arcs are tied
     _graph: dict[str, Any] = field(default_factory=dict)  # how it was built, for the recipe
 
     # -- constructors ------------------------------------------------------------------------------------------------
@@ -69,6 +83,8 @@ class Network(Plain):
         outputs: Sequence[str] | int = 1,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+        tied: Tied | None = None,
     ) -> Network:
         """Build a network from (source, target) pairs of names.
 
@@ -82,9 +98,12 @@ class Network(Plain):
             All other vertices, in order; by default those in `arcs`, in order of appearance.
         outputs : sequence of str or int
             Output neurons, or how many of the first neurons.
-        activation, velocity
-            One value for all neurons, a sequence of one each, or a mapping of neuron names (the others get ``"tanh"``
-            and 1).
+        activation, velocity, neuron
+            One value for all neurons, a sequence of one each, or a mapping of neuron names (the others get ``"tanh"``,
+            1 and ``"leaky"``).
+        tied : mapping, optional
+            From names of weights to the arcs that share them: ``"u0->x0"`` or ``("u0", "x0")``, each with the value of
+            the weight; or a mapping from arcs to factors, e.g. ``{"omega": {"x->y": 1, "y->x": -1}}``.
 
         Raises
         ------
@@ -110,7 +129,7 @@ class Network(Plain):
         source = np.array([position[j] for j, _ in pairs], dtype=np.int64)
         target = np.array([position[i] for _, i in pairs], dtype=np.int64) - len(ins)
         graph = {"kind": "arcs", "inputs": list(ins), "neurons": list(outs), "arcs": [list(pair) for pair in pairs]}
-        return cls._make(ins, outs, outputs, source, target, activation, velocity, graph)
+        return cls._make(ins, outs, outputs, source, target, graph, activation, velocity, neuron, tied)
 
     @classmethod
     def fully_connected(
@@ -123,6 +142,8 @@ class Network(Plain):
         outputs: Sequence[str] | int = 1,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+        tied: Tied | None = None,
     ) -> Network:
         """Every input and neuron feeds every neuron; neurons are ``x0, x1, …``, inputs ``u0, u1, …``."""
         n, d, bias = count(neurons, "neurons", least=1), count(inputs, "inputs"), flag(bias, "bias")
@@ -134,7 +155,7 @@ class Network(Plain):
             matrix[np.arange(n), len(names) + np.arange(n)] = False
         target, source = np.nonzero(matrix)
         graph = {"kind": "fully_connected", "neurons": n, "inputs": d, "bias": bias, "self_loops": self_loops}
-        return cls._make(names, _numbered("x", n), outputs, source, target, activation, velocity, graph)
+        return cls._make(names, _numbered("x", n), outputs, source, target, graph, activation, velocity, neuron, tied)
 
     @classmethod
     def layered(
@@ -144,6 +165,8 @@ class Network(Plain):
         bias: bool = False,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+        tied: Tied | None = None,
     ) -> Network:
         """A feed-forward network; ``sizes`` counts the inputs first and the outputs last, e.g. ``[2, 8, 1]``."""
         try:
@@ -167,7 +190,9 @@ class Network(Plain):
         target, source = np.nonzero(matrix)
         neurons = _numbered("x", n)
         graph = {"kind": "layered", "sizes": widths, "bias": bias}
-        return cls._make(names, neurons, neurons[-widths[-1] :], source, target, activation, velocity, graph)
+        return cls._make(
+            names, neurons, neurons[-widths[-1] :], source, target, graph, activation, velocity, neuron, tied
+        )
 
     @classmethod
     def from_adjacency(
@@ -177,6 +202,8 @@ class Network(Plain):
         outputs: Sequence[str] | int = 1,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+        tied: Tied | None = None,
     ) -> Network:
         """Build from a (neuron, input + neuron) matrix: entry (i, j) non-zero means an arc j -> i, as in w_ij.
 
@@ -207,7 +234,7 @@ class Network(Plain):
         names = (*inputs, *neurons)
         arcs = [[names[j], neurons[i]] for i, j in zip(target, source, strict=True)]
         graph = {"kind": "arcs", "inputs": list(inputs), "neurons": list(neurons), "arcs": arcs}
-        return cls._make(inputs, neurons, outputs, source, target, activation, velocity, graph)
+        return cls._make(inputs, neurons, outputs, source, target, graph, activation, velocity, neuron, tied)
 
     @classmethod
     def from_networkx(
@@ -218,6 +245,8 @@ class Network(Plain):
         outputs: Sequence[str] | int | None = None,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+        tied: Tied | None = None,
     ) -> Network:
         """Build from a directed networkx graph; nodes that are no text are named by their text.
 
@@ -241,7 +270,14 @@ class Network(Plain):
             inner = {j for j, i in arcs if j != i}
             outputs = [name for name in neurons if name not in inner] or 1
         return cls.from_arcs(
-            arcs, inputs=ins, neurons=neurons, outputs=outputs, activation=activation, velocity=velocity
+            arcs,
+            inputs=ins,
+            neurons=neurons,
+            outputs=outputs,
+            activation=activation,
+            velocity=velocity,
+            neuron=neuron,
+            tied=tied,
         )
 
     @classmethod
@@ -252,9 +288,11 @@ class Network(Plain):
         outputs: Sequence[str] | int,
         source: NDArray[np.int64],
         target: NDArray[np.int64],
+        graph: dict[str, Any],
         activation: Any,
         velocity: Any,
-        graph: dict[str, Any],
+        neuron: Any,
+        tied: Any,
     ) -> Network:
         if not neurons:
             raise ProblemError("a network must have at least one neuron, got none: add arcs or name the neurons.")
@@ -276,9 +314,14 @@ class Network(Plain):
         c = _per_neuron(velocity, neurons, "velocity", 1.0)
         values = np.array([number(value, "velocity", positive=True) for value in c])
         sigma = _activations(_per_neuron(activation, neurons, "activation", "tanh"))
-        for values_ in (source, target, values):
+        models = _models(_per_neuron(neuron, neurons, "neuron", "leaky"), sigma)
+        names, weight, factor = None, np.arange(len(source)), np.ones(len(source))
+        if tied is not None and tied != {}:
+            names, weight, factor = tie(tied, _labels(vertices, neurons, source, target))
+        for values_ in (source, target, values, weight, factor):
             values_.setflags(write=False)
-        return cls(inputs, neurons, _outputs(outputs, neurons), source, target, sigma, values, graph)
+        outs = _outputs(outputs, neurons)
+        return cls(inputs, neurons, outs, source, target, sigma, values, models, weight, factor, names, graph)
 
     # -- properties --------------------------------------------------------------------------------------------------
     @property
@@ -289,8 +332,17 @@ class Network(Plain):
     @property
     def arcs(self) -> tuple[str, ...]:
         """Labels ``"source->target"``, (arc,)."""
-        vertices = self.vertices
-        return tuple(f"{vertices[j]}->{self.neurons[i]}" for j, i in zip(self.source, self.target, strict=True))
+        return _labels(self.vertices, self.neurons, self.source, self.target)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the weights, (weight,): those of ties, and of all other arcs their labels."""
+        return self.arcs if self._shared is None else self._shared
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether arcs share weights."""
+        return self._shared is not None
 
     @property
     def output_index(self) -> NDArray[np.int64]:
@@ -321,6 +373,14 @@ class Network(Plain):
                 "rows are neurons, columns inputs then neurons."
             )
         return values[..., self.target, self.source]
+
+    def ties(self) -> dict[str, dict[str, float]]:
+        """Arcs and their factors, by the name of the weight that they share; what `tied` takes."""
+        arcs, found = self.arcs, dict[str, dict[str, float]]()
+        for arc, weight, factor in zip(arcs, self.weight.tolist(), self.factor.tolist(), strict=True):
+            if self.weights[weight] != arc:
+                found.setdefault(self.weights[weight], {})[arc] = factor
+        return found
 
     def at_rest(self, weights: Any, inputs: Any = None) -> xr.DataArray:
         """Outputs where neurons have settled, x = σ(a), under weights and inputs that stay as they are: test mode.
@@ -356,8 +416,10 @@ class Network(Plain):
 
     # -- declarative form --------------------------------------------------------------------------------------------
     def _identity(self) -> Any:
-        arrays = {name: getattr(self, name) for name in ("source", "target", "velocity")}
-        return arrays | {name: getattr(self, name) for name in ("inputs", "neurons", "outputs", "activation")}
+        names = ["inputs", "neurons", "outputs", "source", "target", "velocity", "activation"]
+        names += ["neuron"] * any(model != "leaky" for model in self.neuron)
+        tied = {"weights": self.weights, "weight": self.weight, "factor": self.factor} if self.is_tied else {}
+        return {name: getattr(self, name) for name in names} | tied
 
     def _tree(self) -> dict[str, Any]:
         spec = dict(self._graph)
@@ -365,6 +427,10 @@ class Network(Plain):
             spec["outputs"] = list(self.outputs)
         spec["activation"] = _compact(self.activation)
         spec["velocity"] = _compact(self.velocity.tolist())
+        if any(model != "leaky" for model in self.neuron):
+            spec["neuron"] = _compact(self.neuron)
+        if self.is_tied:
+            spec["tied"] = self.ties()
         return spec
 
     @classmethod
@@ -379,11 +445,48 @@ class Network(Plain):
         }
         choice(kind, builders, "network kind")
         build, known, first = builders[kind]
-        keys(table, f"network of kind {kind!r}", (*known, "activation", "velocity"))
+        keys(table, f"network of kind {kind!r}", (*known, "activation", "velocity", "neuron", "tied"))
         if first not in table:
             raise ProblemError(f"a network of kind {kind!r} needs {first!r}, got {sorted(table)}: add it.")
         result: Network = build(table.pop(first), **table)
         return result
+
+
+def tie(tied: Any, arcs: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.floating]]:
+    """Names of the weights, and the weight and factor of each arc, in order of their first arcs."""
+    if not isinstance(tied, Mapping):
+        raise ProblemError(
+            f"tied must be a mapping from names of weights to arcs, got {shown(tied)}: write {{'kernel': ['u->x', …]}}."
+        )
+    name_of, factor = list(arcs), np.ones(len(arcs))
+    position = {arc: k for k, arc in enumerate(arcs)}
+    for name, given in tied.items():
+        _names([name], "names of tied weights")
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise ProblemError(f"tied weight {shown(name)} must list its arcs, got {shown(given)}: write ['u->x', …].")
+        pairs = list(given.items() if isinstance(given, Mapping) else ((arc, 1.0) for arc in given))
+        if not pairs:
+            raise ProblemError(f"tied weight {shown(name)} must have an arc, got none: name some, or leave it out.")
+        for arc, value in pairs:
+            k = position[choice(arc_label(arc), position, f"An arc of the tied weight {shown(name)}")]
+            if name_of[k] != arcs[k]:
+                raise ProblemError(
+                    f"an arc may be of one weight, got {arcs[k]!r} in {shown(name_of[k])} and {shown(name)}: tie it once."
+                )
+            factor[k] = number(value, f"factor of {arcs[k]!r}")
+            if factor[k] == 0.0:
+                raise ProblemError(f"factor of {arcs[k]!r} must not be 0: leave the arc out.")
+            name_of[k] = str(name)
+    names = tuple(dict.fromkeys(name_of))
+    place = {name: k for k, name in enumerate(names)}
+    return names, np.array([place[name] for name in name_of], dtype=np.int64), factor
+
+
+def arc_label(arc: Any) -> Any:
+    """The label of an arc that may be a pair of names."""
+    if isinstance(arc, tuple | list) and len(arc) == 2:
+        return f"{arc[0]}->{arc[1]}"
+    return arc
 
 
 def depths(
@@ -407,6 +510,12 @@ def depths(
             if waiting[i] == 0:
                 ready.append(i)
     return depth if done == n_neurons else None
+
+
+def _labels(
+    vertices: Sequence[str], neurons: Sequence[str], source: NDArray[np.int64], target: NDArray[np.int64]
+) -> tuple[str, ...]:
+    return tuple(f"{vertices[j]}->{neurons[i]}" for j, i in zip(source.tolist(), target.tolist(), strict=True))
 
 
 def _check_size(rows: int, columns: int) -> None:
@@ -528,8 +637,18 @@ def _activations(values: list[Any]) -> tuple[str, ...]:
         raise ProblemError(
             f"different activations must have at most {MAX_TEXT} characters in all, got {size}: use fewer formulas."
         )
-    checked = {value: check_activation(value) for value in given}
-    return tuple(checked[value] if isinstance(value, str) else check_activation(value) for value in values)
+    checked = {value: functions.activation(value) for value in given}
+    return tuple(checked[value] if isinstance(value, str) else functions.activation(value) for value in values)
+
+
+def _models(values: list[Any], activations: tuple[str, ...]) -> tuple[str, ...]:
+    """The checked models of all neurons, each different one looked at once with each activation that it has."""
+    checked = {value: functions.neuron(value) for value in dict.fromkeys(v for v in values if isinstance(v, str))}
+    models = tuple(checked[value] if isinstance(value, str) else functions.neuron(value) for value in values)
+    for model, activation in dict.fromkeys(zip(models, activations, strict=True)):
+        if model != "leaky":
+            functions.neuron_program(model, activation)
+    return models
 
 
 def _compact(values: Sequence[Any]) -> Any:

@@ -2,75 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hamjl import functions
-from hamjl.checks import choice, flag, keys, mapping, number
-from hamjl.errors import ProblemError
+import numpy as np
+import xarray as xr
+
+from hamjl import dissipation, functions, signals
+from hamjl.arcs import per_arc
+from hamjl.checks import choice, flag, keys, mapping, number, scalar
+from hamjl.dissipation import DissipationLike, as_dissipation
+from hamjl.errors import ProblemError, shown
+from hamjl.expressions import Formula, check, is_sympy
+from hamjl.foreign import Folder
+from hamjl.plain import Plain
+from hamjl.signals import Signal
+
+PerArc = float | Mapping[Any, float] | xr.DataArray | np.ndarray[Any, Any]  # one number, or one each
+Weight = Formula | Signal | xr.DataArray  # of a loss, in time
+Loss = Formula | Mapping[str, Sequence[str] | str]  # one for all outputs, or several with theirs
 
 
-@dataclass(frozen=True)
-class Objective:
+@dataclass(frozen=True, eq=False)
+class Objective(Plain):
     """``G(v) = ∫ [ (m c/2)|v|² + c (k V(w) + q L(x, z)) ] φ dt`` with ``w' = v``, equation (8).
 
     Parameters
     ----------
-    loss : str
+    loss : str or mapping
         L(y, z): ``"squared_error"`` ((y - z)²/2), ``"softmax_cross_entropy"``, ``"binary_cross_entropy"``,
-        ``"log_cosh"``, ``"none"``, or a formula in ``y`` and ``z``; summed over outputs.
-    loss_weight : float
-        q ≥ 0.
+        ``"log_cosh"``, ``"none"``, or a formula in ``y`` and ``z``; summed over outputs. Several at once by the outputs
+        that each looks at: ``{"squared_error": ["y0"], "softmax_cross_entropy": ["c0", "c1"]}``; an output in none of
+        them is not supervised.
+    loss_weight : float, str, Signal, xarray.DataArray or mapping
+        q ≥ 0: a number, or of time: a formula in ``t``, a signal, or a DataArray on ``time``, NaN where nothing is
+        asked; or a mapping from outputs to any of these (the others have 1), or a DataArray with a dimension for them.
+        In the softmax loss the weight of a class.
     regularizer : str
         V(w): ``"quadratic"`` (w²/2), ``"pseudo_huber"``, ``"double_well"``, ``"none"``, or a formula in ``w``.
-    k : float
-        Weight of V, k ≥ 0.
-    m : float
-        Mass m > 0: how much it costs to move a weight.
-    dissipation : float or str
-        θ of φ = e^{θt}, or a positive formula φ(t).
+    k : float, mapping, xarray.DataArray or array
+        Weight of V, k ≥ 0: a number, or by arc: a mapping from arcs (the others have 0), a DataArray on ``arc`` or on
+        (``target``, ``source``), an array (arc,) or (neuron, input + neuron). Tied arcs count once.
+    m : float, mapping, xarray.DataArray or array
+        Mass m > 0, how much it costs to move a weight: a number, or by arc as `k` (the others have 1). A weight of
+        infinite mass is frozen.
+    dissipation : float, str or xarray.DataArray
+        θ of φ = e^{θt}, or a positive φ(t): a formula, or samples on ``time``, between which log φ is linear.
     scaled_by_velocity : bool
         Whether c, the mean velocity of the network, multiplies the costs as in (8). The paper's experiments leave it
         out; see `tracking`.
     """
 
-    loss: str = "squared_error"
-    loss_weight: float = 1.0
-    regularizer: str = "quadratic"
-    k: float = 0.0
-    m: float = 1.0
-    dissipation: float | str = 0.0
+    loss: Loss = "squared_error"
+    loss_weight: Weight | Mapping[str, Weight] = 1.0
+    regularizer: Formula = "quadratic"
+    k: PerArc = 0.0
+    m: PerArc = 1.0
+    dissipation: DissipationLike = 0.0
     scaled_by_velocity: bool = True
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        put("loss", functions.loss(self.loss))
-        put("loss_weight", number(self.loss_weight, "loss_weight", nonnegative=True))
+        put("loss", _losses(self.loss))
+        put("loss_weight", _weights(self.loss_weight))
         put("regularizer", functions.regularizer(self.regularizer))
-        put("k", number(self.k, "k", nonnegative=True))
-        put("m", number(self.m, "m", positive=True))
-        put("dissipation", functions.dissipation(self.dissipation))
+        put("k", per_arc(self.k, "k"))
+        put("m", per_arc(self.m, "m", positive=True))
+        put("dissipation", as_dissipation(self.dissipation))
         put("scaled_by_velocity", flag(self.scaled_by_velocity, "scaled_by_velocity"))
+
+    @property
+    def losses(self) -> dict[str, tuple[str, ...] | None]:
+        """The outputs that each loss looks at; None means all."""
+        return self.loss if isinstance(self.loss, dict) else {self.loss: None}
 
     @classmethod
     def tracking(
         cls,
-        q: float,
+        q: Weight | Mapping[str, Weight],
         r_w: float = 0.0,
-        r: float = 1.0,
+        r: PerArc = 1.0,
         *,
-        loss: str = "squared_error",
-        dissipation: float | str = 0.0,
+        loss: Loss = "squared_error",
+        dissipation: DissipationLike = 0.0,
     ) -> Objective:
         """The experiments' form ``G = ∫ [ q L(x, z) + r|v|²/2 + r_w |w|² ] φ dt`` (no ½ on r_w, no factor c)."""
         return cls(
             loss=loss,
-            loss_weight=number(q, "q", nonnegative=True),
+            loss_weight=_weights(q, "q"),
             k=2.0 * number(r_w, "r_w", nonnegative=True),
-            m=number(r, "r", positive=True),
+            m=per_arc(r, "r", positive=True),
             dissipation=dissipation,
             scaled_by_velocity=False,
         )
@@ -82,9 +107,9 @@ class Objective:
         rate: float,
         step: float,
         *,
-        loss: str = "squared_error",
-        loss_weight: float = 1.0,
-        k: float = 0.0,
+        loss: Loss = "squared_error",
+        loss_weight: Weight | Mapping[str, Weight] = 1.0,
+        k: PerArc = 0.0,
     ) -> Objective:
         """The objective under which Euler with this `step` δ has the decay θ = ρ δ per step and the rate β = 1/m.
 
@@ -99,14 +124,27 @@ class Objective:
             scaled_by_velocity=False,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form read by `from_dict`."""
-        return asdict(self)
+    def _tree(self) -> dict[str, Any]:
+        names = ("loss", "loss_weight", "regularizer", "k", "m", "dissipation", "scaled_by_velocity")
+        tree = {name: getattr(self, name) for name in names}
+        if isinstance(self.loss, dict):
+            tree["loss"] = {name: list(outputs) for name, outputs in self.loss.items()}
+        tree["loss_weight"] = _plain(self.loss_weight)
+        tree["dissipation"] = dissipation.to_plain(self.dissipation)
+        return tree
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any]) -> Objective:
-        """Build from a plain table of this class's parameters, or of `tracking`'s with ``kind = "tracking"``."""
+    def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Objective:
+        """Build from a plain table of this class's parameters, or of `tracking`'s with ``kind = "tracking"``.
+
+        Data files named in it are in `folder` or below.
+        """
         table = mapping(spec, "objective")
+        for name in ("loss_weight", "q"):
+            if name in table:
+                table[name] = _from_plain(table[name], folder)
+        if "dissipation" in table:
+            table["dissipation"] = dissipation.from_plain(table["dissipation"], folder)
         if "kind" in table:
             choice(table.pop("kind"), ("tracking",), "objective kind")
             keys(table, "a tracking objective", ("q", "r_w", "r", "loss", "dissipation"))
@@ -115,3 +153,57 @@ class Objective:
             return cls.tracking(**table)
         keys(table, "objective", tuple(cls.__dataclass_fields__))
         return cls(**table)
+
+
+def _losses(given: Any) -> Any:
+    """One loss, or the outputs of each of several."""
+    if not isinstance(given, Mapping):
+        return functions.loss(given)
+    found = dict[str, tuple[str, ...]]()
+    for loss, outputs in given.items():
+        names = [outputs] if isinstance(outputs, str) else outputs
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names) or not names:
+            raise ProblemError(
+                f"each loss must list the outputs that it looks at, got {shown(outputs)} for {shown(loss)}: write "
+                "{'squared_error': ['y0'], …}."
+            )
+        found[functions.loss(loss)] = tuple(names)
+    taken = [name for names in found.values() for name in names]
+    if not found or len(set(taken)) < len(taken):
+        twice = next((name for name in taken if taken.count(name) > 1), "no output at all")
+        raise ProblemError(f"each output must be of one loss, got {shown(twice)}: list it once.")
+    return found
+
+
+def _weights(given: Any, what: str = "loss_weight") -> Any:
+    """One weight of the loss, or one for each of some outputs."""
+    if isinstance(given, Mapping):
+        return {str(name): _weight(one, f"{what} {name!r}") for name, one in given.items()}
+    return _weight(given, what)
+
+
+def _weight(given: Any, what: str) -> float | str | Signal:
+    given = scalar(given)
+    if isinstance(given, xr.DataArray):
+        given = signals.series(given)
+    if isinstance(given, Signal):
+        return given
+    if isinstance(given, str) or is_sympy(given):
+        text = check(given, ("t",), what)
+        functions.weight_program(text)
+        return text
+    return number(given, what, nonnegative=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return value.spec if isinstance(value, Signal) else value
+
+
+def _from_plain(value: Any, folder: Path | Folder | None) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(value.get("kind"), str):
+        return signals.from_dict(value, folder)
+    return {name: _from_plain(one, folder) for name, one in value.items()}

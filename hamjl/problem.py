@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import channels, functions
+from hamjl.arcs import by_weight, chosen, shared
 from hamjl.channels import Assigned, Channels, Given
 from hamjl.checks import choice, count, finite, keys, mapping
+from hamjl.codegen import elementwise
+from hamjl.dissipation import Dissipation, check_dissipation
 from hamjl.errors import ProblemError, shown
 from hamjl.foreign import Folder
 from hamjl.lowered import BOUND
 from hamjl.network import Network
 from hamjl.objective import Objective
+from hamjl.signals import Signal
 from hamjl.statement import Statement, check_span
 
 STATE = ("x", "w", "p_x", "p_w")
@@ -44,8 +49,13 @@ class Problem(Statement):
         ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0)
         to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
         ``{"normal": [mean, std]}``; or one time of a trajectory. Costates are those divided by φ.
+        With tied arcs w is drawn once for each weight, and an array may be by arc or by weight; p_w is by weight.
     seed : int
         Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.
+    frozen : bool, str, int or sequence, optional
+        Arcs whose weights stay as they are, and whose p_w is 0: True for all (test mode); labels ``"u0->x0"`` or pairs
+        ``("u0", "x0")``; names of tied weights, of neurons (the arcs into them) or of inputs (those from them); numbers
+        of layers, from 1.
 
     Raises
     ------
@@ -62,6 +72,7 @@ class Problem(Statement):
     span: tuple[float, float]
     initial: dict[str, Any]
     seed: int
+    frozen: bool | tuple[str, ...]
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class Problem(Statement):
         target: Given | None = None,
         initial: str | Mapping[str, Any] | xr.Dataset = "uniform",
         seed: int = 0,
+        frozen: Any = None,
     ) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
@@ -81,8 +93,6 @@ class Problem(Statement):
             raise ProblemError(f"network must be a hamjl.Network, got {type(network).__name__}: build one.")
         if not isinstance(objective, Objective):
             raise ProblemError(f"objective must be a hamjl.Objective, got {type(objective).__name__}: build one.")
-        if objective.loss == functions.SOFTMAX and len(network.outputs) < 2:
-            raise ProblemError("softmax needs at least two outputs, got one: use binary_cross_entropy.")
         put("network", network)
         put("objective", objective)
         put("span", check_span(span))
@@ -90,27 +100,88 @@ class Problem(Statement):
         put("target", {})
         for one, given in zip(self.channels, (inputs, target), strict=True):
             put(one.what, one.assign(given, network.vertices).given)
-        bare = self.channels[1].missing
-        if objective.loss == functions.SOFTMAX and 0 < len(bare) < len(network.outputs):
-            raise ProblemError(
-                f"softmax needs a target for every output or for none, got none for {bare[0]!r}: give them all."
-            )
+        self._check_losses()
         put("seed", count(seed, "seed"))
+        meant = chosen(network, frozen, "frozen")
+        whole = bool(meant.all()) and bool(meant.size)
+        put("frozen", whole or tuple(np.array(network.arcs)[meant[network.weight]].tolist()))
+        self.inertia, self.regularizer_scale  # noqa: B018  (refuse what does not fit the network)
         put("initial", self._initial(initial))
         self._check_signals()
-        functions.check_dissipation(objective.dissipation, self.span)
+        check_dissipation(objective.dissipation, self.span)
+        self._check_loss_weights()
         self.initial_state()
 
     def initial_state(self) -> dict[str, NDArray[np.floating]]:
-        """Draw or copy x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc) at the start."""
-        rng = np.random.default_rng(self.seed)
-        sizes = dict.fromkeys(("x", "p_x"), len(self.network.neurons))
-        sizes |= dict.fromkeys(("w", "p_w"), len(self.network.source))
-        return {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+        """Draw or copy x (neuron), w (arc), p_x/φ (neuron), p_w/φ (weight) at the start."""
+        found, network = self._initial_parts(), self.network
+        if network.is_tied:
+            found["w"] = network.factor * found["w"][network.weight]
+        return found
+
+    def _initial_parts(self) -> dict[str, NDArray[np.floating]]:
+        """x, w (weight), p_x/φ, p_w/φ (weight) at the start."""
+        rng, network = np.random.default_rng(self.seed), self.network
+        sizes = dict.fromkeys(("x", "p_x"), len(network.neurons))
+        sizes |= dict.fromkeys(("w", "p_w"), self._weight_count)
+        found = {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+        found["p_w"][~self.moves] = 0.0
+        return found
 
     def initial_vector(self) -> NDArray[np.floating]:
-        """The initial state as one vector: x, w, p_x/φ, p_w/φ."""
-        return np.concatenate(list(self.initial_state().values()))
+        """The initial state as one vector: x, w, p_x/φ, p_w/φ, of the weights that move."""
+        found, moves = self._initial_parts(), self.moves
+        return np.concatenate([found[name][moves] if name.endswith("w") else found[name] for name in STATE])
+
+    def weight_values(self) -> NDArray[np.floating]:
+        """The weights at the start, (weight,)."""
+        return self._initial_parts()["w"]
+
+    @cached_property
+    def _weight_count(self) -> int:
+        return int(self.network.weight.max(initial=-1)) + 1
+
+    @cached_property
+    def moves(self) -> NDArray[np.bool_]:
+        """Which weights are not frozen, (weight,)."""
+        moves = np.isfinite(np.broadcast_to(self.inertia, self._weight_count))
+        return moves & ~chosen(self.network, self.frozen, "frozen")
+
+    @cached_property
+    def inertia(self) -> float | NDArray[np.floating]:
+        """m, for all or by weight."""
+        return by_weight(self.network, self.objective.m, "m", 1.0)
+
+    @cached_property
+    def regularizer_scale(self) -> float | NDArray[np.floating]:
+        """k, for all or by weight."""
+        return by_weight(self.network, self.objective.k, "k", 0.0)
+
+    @property
+    def loss_weights(self) -> list[tuple[float | str | Signal, int]]:
+        """The weights of the losses by the positions of their outputs, or none where one number holds for all."""
+        given, outputs = self.objective.loss_weight, self.network.outputs
+        if isinstance(given, float):
+            return []
+        if isinstance(given, Mapping):
+            for name in given:
+                choice(name, outputs, "An output given its loss_weight")
+            return [(given.get(name, 1.0), k) for k, name in enumerate(outputs)]
+        if isinstance(given, Signal) and (given.table.channels > 1 or given.channels is not None):
+            whole = Channels("loss_weight", outputs, {}, required=False).assign(given, self.network.vertices)
+            return [(given.channel(int(j)), int(k)) for _, columns in whole.pairs() for j, k in enumerate(columns)]
+        return [(given, k) for k in range(len(outputs))]
+
+    @property
+    def losses(self) -> dict[str, NDArray[np.int64]]:
+        """The positions of the outputs that each loss looks at."""
+        place = {name: k for k, name in enumerate(self.network.outputs)}
+        found = dict[str, NDArray[np.int64]]()
+        for loss, names in self.objective.losses.items():
+            for name in names or ():
+                choice(name, place, f"An output of the loss {shown(loss)}")
+            found[loss] = np.array([place[name] for name in names or place], dtype=np.int64)
+        return found
 
     @property
     def channels(self) -> tuple[Channels, Channels]:
@@ -120,13 +191,20 @@ class Problem(Statement):
         return Channels("inputs", network.inputs, self.inputs), wanted
 
     @property
-    def dissipation(self) -> float | str:
+    def dissipation(self) -> Dissipation:
         """θ of φ = e^{θt}, or φ(t)."""
-        return self.objective.dissipation
+        found: Any = self.objective.dissipation
+        return found
+
+    def _told(self) -> list[Signal]:
+        return [one for one in (self.dissipation, *(q for q, _ in self.loss_weights)) if isinstance(one, Signal)]
 
     def _labels(self) -> dict[str, tuple[str, Iterable[str]]]:
         network = self.network
+        names = network.weights if network.is_tied else ()
         return {
+            "weight": ("weight", names),
+            "arc_weight": ("arc", [names[k] for k in network.weight] if names else ()),
             "input": ("input", network.inputs),
             "neuron": ("neuron", network.neurons),
             "output": ("output", network.outputs),
@@ -141,9 +219,11 @@ class Problem(Statement):
 
     def restarted(self, time: float, state: NDArray[np.floating]) -> Problem:
         """The problem from a later time on, where its `initial_vector` is `state`."""
-        n, arcs = len(self.network.neurons), len(self.network.source)
-        parts = [_frozen(part) for part in np.split(state, np.cumsum([n, arcs, n]))]
-        return self._with(initial=dict(zip(STATE, parts, strict=True)), span=(time, self.span[1]))
+        found, moves, n = self._initial_parts(), self.moves, len(self.network.neurons)
+        parts = np.split(state, np.cumsum([n, np.count_nonzero(moves), n]))
+        for name, part in zip(STATE, parts, strict=True):
+            found[name][moves if name.endswith("w") else slice(None)] = part
+        return self._with(initial={name: _frozen(found[name]) for name in STATE}, span=(time, self.span[1]))
 
     def __repr__(self) -> str:
         return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
@@ -157,6 +237,7 @@ class Problem(Statement):
             "objective": self.objective.to_dict(),
             **{one.what: one.to_dict() for one in self.channels},
             "initial": dict(self.initial),
+            **({"frozen": self.frozen if self.frozen is True else list(self.frozen)} if self.frozen else {}),
         }
 
     def _identity(self) -> Any:
@@ -166,33 +247,83 @@ class Problem(Statement):
     def from_dict(cls, spec: Mapping[str, Any], folder: Path | Folder | None = None) -> Problem:
         """Build a problem from its plain form; data files named in it are in `folder` or below."""
         table = mapping(spec, "problem")
-        keys(table, "a problem", ("network", "objective", "inputs", "target", "span", "initial", "seed"))
+        keys(table, "a problem", ("network", "objective", "inputs", "target", "span", "initial", "seed", "frozen"))
         for name in ("network", "span"):
             if name not in table:
                 raise ProblemError(f"a problem needs {name!r}, got {sorted(table)}: add it.")
 
         return cls(
             Network.from_dict(table["network"]),
-            Objective.from_dict(table.get("objective", {})),
+            Objective.from_dict(table.get("objective", {}), folder),
             span=table["span"],
             inputs=channels.from_dict(table.get("inputs"), "inputs", folder),
             target=channels.from_dict(table.get("target"), "target", folder),
             initial=table.get("initial", "uniform"),
             seed=table.get("seed", 0),
+            frozen=table.get("frozen"),
         )
 
     # -- checks ------------------------------------------------------------------------------------------------------
+    def _check_losses(self) -> None:
+        for loss, columns in self.losses.items():
+            if loss != functions.SOFTMAX:
+                continue
+            names = [self.network.outputs[k] for k in columns]
+            if len(names) < 2:
+                raise ProblemError("softmax needs at least two outputs, got one: use binary_cross_entropy.")
+            bare = [name for name in self.channels[1].missing if name in names]
+            if 0 < len(bare) < len(names):
+                raise ProblemError(
+                    f"softmax needs a target for every output or for none, got none for {bare[0]!r}: give them all."
+                )
+
+    def _check_loss_weights(self) -> None:
+        (start, stop), t = self.span, np.linspace(*self.span, 1001)
+        for weight, k in self.loss_weights:
+            what = f"loss_weight of {self.network.outputs[k]!r}"
+            if isinstance(weight, float):
+                continue
+            if isinstance(weight, Signal):
+                low, high = weight.domain
+                if low > start or high < stop:
+                    raise ProblemError(
+                        f"{what} must cover the span {start:g} to {stop:g}, got one from {low:g} to {high:g}: shorten the "
+                        "span or extend the data."
+                    )
+                values = weight(
+                    np.union1d(t, weight.table.start[(weight.table.start > start) & (weight.table.start < stop)])
+                )
+            else:
+                with np.errstate(all="ignore"):
+                    values = elementwise(functions.weight_program(weight), "f")(t)
+                if not np.isfinite(values).all():
+                    raise ProblemError(f"{what} must be finite on the span, got {shown(weight)}: change it.")
+            if (values < 0).any():
+                raise ProblemError(f"{what} must not be negative, got {np.nanmin(values):g}: change it.")
+
     def _initial(self, value: Any) -> dict[str, Any]:
         if isinstance(value, str):
             choice(value, _DRAWS, "initial")
             return {"x": _DRAWS[value], "w": _DRAWS[value]}
         if isinstance(value, xr.Dataset):
-            return {name: _frozen(self._state_of(value, name)) for name in STATE}
+            return {name: self._of_weights(_frozen(self._state_of(value, name)), name) for name in STATE}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
-        return {name: _plain(self._in_order(v, name), f"initial {name}") for name, v in table.items()}
+        return {
+            name: self._of_weights(_plain(self._in_order(v, name), f"initial {name}"), name)
+            for name, v in table.items()
+        }
+
+    def _of_weights(self, value: Any, name: str) -> Any:
+        """w by arc as values by weight, where arcs are tied; anything else as it is."""
+        network = self.network
+        if name != "w" or not network.is_tied or np.shape(value) != network.source.shape:
+            return value
+        if len(network.weights) == len(network.source) and (network.factor == 1.0).all():
+            return value
+        return _frozen(shared(network, value, "initial w", network.factor))
 
     def _in_order(self, value: Any, name: str) -> Any:
         """A labelled array in the network's order; anything else as it is."""
@@ -202,8 +333,9 @@ class Problem(Statement):
 
     def _state_of(self, state: xr.Dataset, name: str) -> NDArray[np.floating]:
         """x, w, p_x or p_w at one time, by the names of neurons and arcs."""
-        dim = "neuron" if name in ("x", "p_x") else "arc"
-        labels = self.network.neurons if dim == "neuron" else self.network.arcs
+        network, tied = self.network, self.network.is_tied
+        dim = "neuron" if name in ("x", "p_x") else "weight" if tied and name == "p_w" else "arc"
+        labels = {"neuron": network.neurons, "weight": network.weights, "arc": network.arcs}[dim]
         if name not in state or state[name].dims != (dim,):
             raise ProblemError(
                 f"initial {name} with labels must be by {dim} alone, got {dict(state.sizes)}: select one time, e.g. "

@@ -12,11 +12,11 @@ import xarray as xr
 
 from hamjl import schema, trajectory
 from hamjl.checks import number, to_path
+from hamjl.dissipation import check_dissipation
 from hamjl.engines import select
 from hamjl.engines.running import move
 from hamjl.errors import HamjlError, ProblemError, shown, warn
 from hamjl.foreign import reason
-from hamjl.functions import check_dissipation
 from hamjl.laws import BoundaryValue, CostateReversal, LawLike, as_law
 from hamjl.lowered import STATUS, Engine, Floats, Goal, Integers, Result, Run
 from hamjl.lowering import lower, lower_field, lower_law

@@ -37,6 +37,13 @@ class Signal(Plain):
     def _tree(self) -> dict[str, Any]:
         return self.spec
 
+    def channel(self, k: int) -> Signal:
+        """The k-th channel by itself."""
+        kept = (
+            self.spec["data"].isel(channel=k, drop=True) if "channel" in self.spec["data"].dims else self.spec["data"]
+        )
+        return series(kept, self.spec["interpolation"])
+
     def __call__(self, t: ArrayLike) -> NDArray[np.floating]:
         return self.table.value(array(t, "time"))
 

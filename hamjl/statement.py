@@ -13,6 +13,7 @@ from hamjl.channels import Channels
 from hamjl.checks import number
 from hamjl.errors import ProblemError, shown
 from hamjl.plain import Plain
+from hamjl.signals import Signal
 
 LONGEST = 1e100  # beyond it differences of times overflow
 
@@ -44,12 +45,17 @@ class Statement(Plain):
     def known(self) -> tuple[float, float]:
         """The interval on which all signals are defined; infinite where they are analytic."""
         domains = [signal.domain for channels in self.channels for signal, _ in channels.pairs()]
+        domains += [signal.domain for signal in self._told()]
         return max((low for low, _ in domains), default=-np.inf), min((high for _, high in domains), default=np.inf)
 
     @property
     def known_until(self) -> float:
         """The time up to which all signals are defined; infinite where they are analytic."""
         return self.known[1]
+
+    def _told(self) -> list[Signal]:
+        """The functions of time that are sampled, beside the channels."""
+        return []
 
     def initial_vector(self) -> NDArray[np.floating]:
         """The initial state as one vector, the costates (divided by φ) last."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl import channels, functions
+from hamjl import channels
 from hamjl.channels import Channels, SignalLike
 from hamjl.checks import keys, mapping, number
+from hamjl.dissipation import Dissipation, DissipationLike, as_dissipation, check_dissipation, from_plain, to_plain
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.expressions import CONSTANTS, Formula, Program, check, emit, read, smooth
 from hamjl.foreign import Folder
@@ -45,8 +46,8 @@ class SymbolicSystem(Statement):
         p(0)/φ(0); 0 where not given.
     parameters : mapping of str to float
     signals : mapping of str to Signal, DataArray or number
-    dissipation : float or formula in ``t``
-        θ of φ = e^{θt}, or φ(t).
+    dissipation : float, formula in ``t`` or xarray.DataArray
+        θ of φ = e^{θt}, or φ(t): a formula, or samples on ``time``, between which log φ is linear.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class SymbolicSystem(Statement):
     costates: dict[str, float]
     parameters: dict[str, float]
     signals: dict[str, Signal]
-    dissipation: float | str
+    dissipation: Dissipation
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class SymbolicSystem(Statement):
         costates: Mapping[str, float] | None = None,
         parameters: Mapping[str, float] | None = None,
         signals: Mapping[str, SignalLike] | None = None,
-        dissipation: Formula = 0.0,
+        dissipation: DissipationLike = 0.0,
     ) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
@@ -104,8 +105,8 @@ class SymbolicSystem(Statement):
         put("span", check_span(span))
         put("parameters", numbers)
         self._check_signals()
-        put("dissipation", functions.dissipation(dissipation))
-        functions.check_dissipation(self.dissipation, self.span)
+        put("dissipation", as_dissipation(dissipation))
+        check_dissipation(self.dissipation, self.span)
         for what, given in (("initial", initial), ("costates", costates)):
             table = mapping({} if given is None else given, what)
             keys(table, what, tuple(formulas))
@@ -204,6 +205,9 @@ class SymbolicSystem(Statement):
         """The signals."""
         return (Channels("signals", tuple(self.signals), self.signals),)
 
+    def _told(self) -> list[Signal]:
+        return [self.dissipation] if isinstance(self.dissipation, Signal) else []
+
     def _labels(self) -> dict[str, tuple[str, Iterable[str]]]:
         return {
             "input": ("input", self.signals),
@@ -227,12 +231,13 @@ class SymbolicSystem(Statement):
 
     # -- declarative form --------------------------------------------------------------------------------------------
     def _tree(self) -> dict[str, Any]:
-        names = ("cost", "initial", "costates", "parameters", "dissipation")
+        names = ("cost", "initial", "costates", "parameters")
         return {
             "states": self.states,
             "controls": list(self.controls),
             "span": list(self.span),
             **{name: getattr(self, name) for name in names},
+            "dissipation": to_plain(self.dissipation),
             **{one.what: one.to_dict() for one in self.channels},
         }
 
@@ -245,6 +250,8 @@ class SymbolicSystem(Statement):
             if name not in table:
                 raise ProblemError(f"a system needs {name!r}, got {sorted(table)}: add it.")
         given = channels.from_dict(table.pop("signals", {}), "signals", folder)
+        if "dissipation" in table:
+            table["dissipation"] = from_plain(table["dissipation"], folder)
         return cls(table.pop("states"), table.pop("controls"), table.pop("cost"), signals=given, **table)
 
 

@@ -39,6 +39,10 @@ NETWORK: Description = {
     "loss": ((), "loss term c q L of the running cost", "cost/time"),
     **ENERGIES,
 }
+TIED: Description = {  # where arcs share weights
+    "shared": (("weight",), "weight, shared by tied arcs", "1"),
+    "p_w": (("weight",), "costate of the weight, divided by φ", "cost"),
+}
 SYSTEM: Description = {
     "u": (("input",), "signal u", "1"),
     "x": (("state",), "state x", "1"),
@@ -144,8 +148,12 @@ def gaps(values: Mapping[str, Floats], time: Floats) -> str:
 
 def describe(problem: Statement) -> Description:
     """The variables of a trajectory of the problem: name, dimensions after time, long name, units."""
-    # a dimension of length zero would be unlimited in a NetCDF file
-    return {name: part for name, part in VARIABLES[problem.kind].items() if name != "u" or "input" in problem.labels}
+    found = dict(VARIABLES[problem.kind])
+    if "weight" in problem.labels:
+        found |= TIED
+    if "input" not in problem.labels:  # a dimension of length zero would be unlimited in a NetCDF file
+        del found["u"]
+    return found
 
 
 def attributes(recipe: Recipe, lowered: Lowered, engine: str) -> dict[str, Any]:
@@ -182,16 +190,17 @@ def derive(lowered: Lowered, result: Result) -> dict[str, Floats]:
     states, drive = result.states, dynamics.drive(result.times)
     with np.errstate(all="ignore"):
         values = {
-            **dict(zip(dynamics.parts, dynamics.split(states), strict=True)),
+            **dynamics.labelled(states),
             "sign": result.signs,
             "lagrangian": dynamics.lagrangian(states, drive),
             "hamiltonian": dynamics.hamiltonian(states, drive),
         }
         match dynamics:
             case NetworkDynamics(field=field):
-                u, z = drive[:, : field.inputs], drive[:, field.inputs : -1]
+                u, z = drive[:, : field.inputs], drive[:, field.inputs : field.inputs + len(field.outputs)]
                 y, loss = values["x"][:, field.outputs], dynamics.loss.value(states, drive)
-                return values | {"u": u, "y": y, "z": z, "loss": loss}
+                shared = dynamics.weights.all(dynamics.split(states)[1])
+                return values | {"u": u, "y": y, "z": z, "loss": loss, "shared": shared}
             case SymbolicDynamics():
                 return values | {"u": drive[:, :-2], "v": dynamics.controls(states, drive)}
     raise AssertionError(dynamics)

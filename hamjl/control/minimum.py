@@ -225,7 +225,7 @@ class Search:
             descent = self._descend(finer)
 
     def _descend(self, descent: Descent) -> Descent:
-        inertia = self.field.inertia if isinstance(self.field, NetworkField) else 1.0
+        inertia = float(np.mean(self.field.inertia)) if isinstance(self.field, NetworkField) else 1.0
         goal = self.tolerance / 10 * np.sqrt(inertia * float(descent.problem.measure.min()))
         self._advance(descent, goal, self.max_iterations)
         return descent

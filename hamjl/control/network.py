@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hamjl.codegen import elementwise
 from hamjl.control.collocation import MATRIX, NODES, ROOT3, LinearFlow, Mesh
 from hamjl.control.starts import Path
+from hamjl.dynamics.model import dissipation
 from hamjl.lowered import NetworkField
 
 Array = NDArray[np.floating]
@@ -16,24 +17,25 @@ Array = NDArray[np.floating]
 class WeightControl:
     """From the unknown of a transcription to w at the stages.
 
-    The unknown is √(m c φ b h) u, (K, 2, arc), with v = w' = u - θ(t) (w - w(0)). Its Euclidean norm is that of the
+    The unknown is √(m c φ b h) u, (K, 2, weight), with v = w' = u - θ(t) (w - w(0)). Its Euclidean norm is that of the
     kinetic term of G, and the feedback θ solves the time-reversed Riccati equation of the quadratic part of the
     regulariser, which makes that part of the Hessian the identity: the conditioning depends neither on the mesh nor on
-    the weight of the regulariser.
+    the weight of the regulariser. Weights of masses of their own are measured in units in which they have the mean one.
     """
 
     def __init__(self, field: NetworkField, mesh: Mesh, measure: Array, w0: Array) -> None:
         self.mesh, self.w0, self.shape = mesh, w0, (*mesh.stages.shape, len(w0))
-        self.kinetic = (field.inertia * measure)[..., None]
-        self._scale = np.sqrt(self.kinetic)
+        mean = float(np.mean(field.inertia))
+        self._unit: float | Array = np.sqrt(mean / field.inertia) if np.ndim(field.inertia) else 1.0
+        self.basis = np.diag(self._unit) if np.ndim(self._unit) else None  # of the unknown, in weights
+        self.kinetic = field.inertia * measure[..., None]
+        self._scale = np.sqrt(mean * measure[..., None])
         self.theta = _riccati(field, mesh)[..., None]
         self._flow = LinearFlow(mesh, -self.theta[..., None])
         self.memory = len(w0)  # numbers that go from interval to interval: w
 
-    basis = None  # of the unknown: the arcs
-
     def map(self, part: slice) -> tuple[Array, Array, Array]:
-        """Stages of w and of √(m c φ b h) v, and w at the next node, by (w, unknown_1, unknown_2), for each arc alike.
+        """Stages of w and of √(m c φ b h) v, and w at the next node, by (w, unknown_1, unknown_2), for each alike.
 
         Shapes (k, 2, 3), (k, 2, 3) and (k, 3).
         """
@@ -46,7 +48,7 @@ class WeightControl:
         return stages, effort, across
 
     def driver(self, unknown: Array) -> Array:
-        """w (K, 2, arc)."""
+        """w (K, 2, weight)."""
         return self.w0 + self.tangent(unknown)
 
     def effort(self, unknown: Array) -> Array:
@@ -54,7 +56,7 @@ class WeightControl:
         return (self.kinetic * self.control(unknown) ** 2).sum(axis=-1) / 2
 
     def control(self, unknown: Array) -> Array:
-        """v (K, 2, arc)."""
+        """v (K, 2, weight)."""
         return self._split(unknown)[1]
 
     def tangent(self, direction: Array) -> Array:
@@ -63,13 +65,14 @@ class WeightControl:
 
     def transpose(self, by_driver: Array, direction: Array) -> Array:
         """The transpose of `tangent`, plus the Hessian of the effort times a direction."""
-        by_v = self.kinetic * self.control(direction)
-        back = self._flow.backward((by_driver - self.theta * by_v)[:, :, None])[0][:, :, 0]
+        by_v = self.kinetic * self.control(direction) * self._unit
+        back = self._flow.backward((by_driver * self._unit - self.theta * by_v)[:, :, None])[0][:, :, 0]
         return ((by_v + back) / self._scale).ravel()
 
     def unknown(self, v: Array) -> Array:
-        """The unknown whose control v (K, 2, arc) is given."""
-        return (self._scale * (v + self.theta * self.mesh.integrate_to_stages(v))).ravel()
+        """The unknown whose control v (K, 2, weight) is given."""
+        own = v / self._unit
+        return (self._scale * (own + self.theta * self.mesh.integrate_to_stages(own))).ravel()
 
     def along(self, path: Path) -> Array:
         """The unknown whose w goes through a path at the nodes, and near it in their middle: errors do not add up."""
@@ -114,17 +117,17 @@ class WeightControl:
     def _split(self, unknown: Array) -> tuple[Array, Array]:
         u = unknown.reshape(self.shape) / self._scale
         w = self._flow.forward(u[:, :, None])[:, :, 0]
-        return w, u - self.theta * w
+        return self._unit * w, self._unit * (u - self.theta * w)
 
 
 def _riccati(field: NetworkField, mesh: Mesh) -> Array:
     """θ(t) at the stages, from θ(T) = 0: θ' = θ² - ρθ - κ/(m c), with κ the regulariser's curvature at w = 0."""
     bend = float(elementwise(field.regularizer, "d2f")(np.zeros(1))[0])
-    ratio = field.regularizer_scale * max(bend, 0.0) / field.inertia
+    ratio = float(np.mean(field.regularizer_scale)) * max(bend, 0.0) / float(np.mean(field.inertia))
     theta = np.zeros(mesh.stages.shape)
     if ratio == 0.0 or not np.isfinite(ratio):
         return theta
-    rate = elementwise(field.dissipation, "rate")(mesh.stages)
+    rate = dissipation(field.dissipation)[1](mesh.stages)
     value = 0.0
     for k in range(len(mesh) - 1, -1, -1):
         # constant ρ over the step: θ' = (θ - a)(θ - b) with a > 0 > b, backwards towards a

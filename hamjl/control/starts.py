@@ -46,14 +46,15 @@ def starts(field: NetworkField | SymbolicField, initial: Array, span: tuple[floa
 
 
 def _network_starts(field: NetworkField, initial: Array, span: tuple[float, float]) -> Iterator[Start]:
-    w0 = initial[field.neurons : field.neurons + len(field.source)]
+    w0 = initial[field.neurons : field.neurons + field.moving]
     rate = max(float(field.velocity.mean()), 8.0 / (span[1] - span[0]))
 
     def approach(w: Array) -> Path:
         return lambda t: w + (w0 - w) * np.exp(-rate * (t - span[0]))[:, None]
 
     yield Start("rest", approach(w0))
-    cycles = disjoint_cycles(field)
+    plain = field.leaky and field.weights is None  # what weights keep a neuron alive is known
+    cycles = disjoint_cycles(field) if plain else []
     if cycles:
         yield Start("alive", approach(_alive(field, cycles)))
     if len(cycles) > 1:

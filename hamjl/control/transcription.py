@@ -26,7 +26,7 @@ BLOCK = 16  # steps of a first guess found at once
 
 def exact(field: NetworkField | SymbolicField) -> bool:
     """Whether Newton's step is found by a Riccati sweep; else by conjugate gradients."""
-    return isinstance(field, SymbolicField) or field.neurons + len(field.source) <= SWEEP
+    return isinstance(field, SymbolicField) or field.neurons + field.moving <= SWEEP
 
 
 class Transcription:
@@ -48,11 +48,11 @@ class Transcription:
         self.control: Any
         if isinstance(field, NetworkField):
             n = field.neurons
-            if not len(field.source):
-                raise ProblemError("a control needs weights to move, got a network without arcs: add one.")
+            if not field.moving:
+                raise ProblemError("a control needs weights to move, got none: add an arc, or let one go.")
             self.model = NetworkModel(field)
             self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
-            self.control = WeightControl(field, mesh, self.measure, initial[n : n + len(field.source)])
+            self.control = WeightControl(field, mesh, self.measure, initial[n : n + field.moving])
         else:
             self.model = SymbolicModel(field)
             self.measure = mesh.weights * self.phi(mesh.stages)
@@ -230,7 +230,7 @@ class Point:
         rows, middle, bend = at.second_variation(weight * self.costates[0][part] / measure)
         by_driver, basis, n = at.driver_jacobian(), of.control.basis, self.x.shape[-1]
         if basis is not None:
-            by_driver = by_driver @ basis
+            by_driver, bend = by_driver @ basis, bend @ basis**2  # where there is one in the driver, it is diagonal
             rows = np.concatenate((rows[..., :n], rows[..., n:] @ basis), axis=-1)
         return rows, measure[..., None] * middle, measure * bend, by_driver
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,12 @@ class FullDynamics(Dynamics, Protocol):
 
     def split(self, y: Array) -> tuple[Array, ...]:
         """Views of a state by the names in `parts`."""
+
+    def labelled(self, y: Array, *, change: bool = False) -> dict[str, Array]:
+        """What a trajectory holds of states (…, state), by the names in `parts`; or of changes of states."""
+
+    def packed(self, values: Mapping[str, Array]) -> Array:
+        """The states (…, state) of what a trajectory holds; NaN for the parts that are left out."""
 
     def phi(self, t: Array) -> Array:
         """φ (…)."""

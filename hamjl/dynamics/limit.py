@@ -1,4 +1,4 @@
-"""The backprop limit (20): x and p_x at equilibrium at every instant."""
+"""The backprop limit (20): x and p_x at equilibrium at every instant, f(x, a) = 0 and (17)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from hamjl.network import depths
 Array = NDArray[np.floating]
 
 
+STEPS, SMALL = 200, 1e-12  # of Newton's method, and its tolerance
+
+
 class NoFixedPointError(ArithmeticError):
-    """x = σ(a) was not solved."""
+    """f(x, a) = 0, that is x = σ(a), was not solved."""
 
 
 class LimitDynamics:
@@ -24,7 +27,7 @@ class LimitDynamics:
     def __init__(self, field: NetworkField) -> None:
         self.inner = NetworkDynamics(field, LawCode(costate_sign=-1))
         self.field = field
-        self.dimension = 2 * len(field.source)
+        self.dimension = 2 * field.moving
         depth = depths(field.inputs, field.neurons, field.source, field.target)
         self._order = None if depth is None else [np.flatnonzero(depth == k) for k in range(depth.max() + 1)]
         self.guess: Array = np.zeros(field.neurons)  # where a cyclic graph's fixed point was last found
@@ -60,61 +63,74 @@ class LimitDynamics:
         still = drive.copy()
         still[-1] = 0.0  # -ρ p_x vanishes beside c p_x in the limit
         jac = self.inner.jacobian(self.full(y, drive), still, s).toarray()
-        n, arcs = self.field.neurons, len(self.field.source)
-        fast = np.r_[0:n, n + arcs : 2 * n + arcs]
+        n, moving = self.field.neurons, self.field.moving
+        fast = np.r_[0:n, n + moving : 2 * n + moving]
         slow = np.setdiff1d(np.arange(len(jac)), fast)
         inner = np.linalg.solve(jac[np.ix_(fast, fast)], jac[np.ix_(fast, slow)])
         result: Array = jac[np.ix_(slow, slow)] - jac[np.ix_(slow, fast)] @ inner
-        result[arcs:, arcs:] -= drive[-1] * np.eye(arcs)
+        result[moving:, moving:] -= drive[-1] * np.eye(moving)
         return result
 
     def rest(self, w: Array, drive: Array) -> Array:
-        """x = σ(a), by layers on a DAG, where the drive may have leading axes.
+        """x with f(x, a) = 0, that is x = σ(a), by layers on a DAG, where the drive may have leading axes.
 
         Raises
         ------
         NoFixedPointError
-            On a cyclic graph, where none was found.
+            Where none was found, on a cyclic graph or of a formula f.
         """
         if self._order is None:
             return self._fixed_point(w, drive)
         x = np.zeros((*drive.shape[:-1], self.field.neurons))
         for layer in self._order:
-            x[..., layer] = self.inner.at(x, w, drive).sigma[..., layer]
+            x[..., layer] = self._settled(x, w, drive, layer)
         return x
 
+    def _settled(self, x: Array, w: Array, drive: Array, layer: Array) -> Array:
+        """x of neurons whose a does not depend on it, (…, layer)."""
+        if self.field.leaky:  # x of the layer is 0 until here
+            value: Array = self.inner.at(x, w, drive).value[..., layer]
+            return value
+        x = x.copy()
+        for _ in range(STEPS):
+            at = self.inner.at(x, w, drive)
+            x[..., layer] -= (at.value / at.decay)[..., layer]
+            if np.abs(at.value[..., layer]).max(initial=0.0) <= SMALL * (1.0 + np.abs(x[..., layer]).max(initial=0.0)):
+                return x[..., layer]
+        raise NoFixedPointError
+
     def _fixed_point(self, w: Array, drive: Array) -> Array:
-        """x = σ(a) on a cyclic graph, by pseudo-transient continuation from where it last was.
+        """x with f(x, a) = 0 on a cyclic graph, by pseudo-transient continuation from where it last was.
 
         These are implicit steps of (7), longer and longer, so that equilibria which (7) would reach are found.
         """
         x, pace, before = self.guess, 1.0, np.inf
-        one, matrix = np.eye(len(x)), self.inner.recurrent(w)
-        for _ in range(200):
+        one, matrix = np.eye(len(x)), self.inner.recurrent(self.inner.weights.spread(w))
+        for _ in range(STEPS):
             at = self.inner.at(x, w, drive)
-            residual = at.sigma - x
+            residual = at.value
             size = float(np.abs(residual).max())
-            if size <= 1e-12 * (1.0 + float(np.abs(x).max())):
+            if size <= SMALL * (1.0 + float(np.abs(x).max())):
                 self.guess = x
                 return x
             pace = min(pace * (before / size if np.isfinite(before) else 1.0), 1e12)
             before = size
-            x = x + _solve((1.0 + 1.0 / pace) * one - at.slope[:, None] * matrix, residual)
+            x = x + _solve((1.0 / pace - at.decay) * one - at.slope[:, None] * matrix, residual)
             if not np.isfinite(x).all():
                 break
         raise NoFixedPointError
 
     def _backward(self, w: Array, x: Array, drive: Array) -> Array:
-        """p_x/φ with c_i p_i = Σ_k w_ki g_k + c q ∂L/∂x_i and g_k = c_k σ'(a_k) p_k: the delta rule (17)."""
+        """p_x/φ at equilibrium: -c_i ∂f/∂x p_i = Σ_k w_ki g_k + c q ∂L/∂x_i, g_k = c_k ∂f/∂a p_k: the delta rule (17)."""
         at = self.inner.at(x, w, drive)
-        source = at.cost_by_state()
+        source, slope = at.cost_by_state(), -at.slope / at.decay
         if self._order is None:
-            total = _solve(np.eye(len(x)) - self.inner.recurrent(w).T * at.slope, source)
+            total = _solve(np.eye(len(x)) - self.inner.recurrent(at.w).T * slope, source)
         else:
             total = source.copy()
             for layer in reversed(self._order):
-                total[layer] = (source + self.inner.arcs.backward(w, at.slope * total))[layer]
-        return total / self.field.velocity
+                total[layer] = (source + self.inner.arcs.backward(at.w, slope * total))[layer]
+        return total / (-self.field.velocity * at.decay)
 
 
 def _solve(matrix: Array, rhs: Array) -> Array:

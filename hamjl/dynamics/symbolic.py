@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hamjl.codegen import compile_program, elementwise
+from hamjl.codegen import compile_program
+from hamjl.dynamics.model import dissipation
 from hamjl.lowered import LawCode, SymbolicField
 from hamjl.piecewise import Piecewise
 
@@ -33,11 +35,18 @@ class SymbolicDynamics:
         self._by_time = compile_program(field.program, [*_labels("h_u", k), "h_t"])
         self._cost = compile_program(field.program, ["cost"])
         self._controls = compile_program(field.program, _labels("v", field.controls))
-        self.phi, self._rate = (elementwise(field.dissipation, label) for label in ("f", "rate"))
+        self.phi, self._rate = dissipation(field.dissipation)
 
     def split(self, y: Array) -> tuple[Array, ...]:
         n = self.field.states
         return y[..., :n], y[..., n:]
+
+    def labelled(self, y: Array, *, change: bool = False) -> dict[str, Array]:
+        return dict(zip(self.parts, self.split(y), strict=True))
+
+    def packed(self, values: Mapping[str, Array]) -> Array:
+        shape = (*next(iter(values.values())).shape[:-1], self.field.states)
+        return np.concatenate([values.get(name, np.full(shape, np.nan)) for name in self.parts], axis=-1)
 
     def restrict(self, y: Array) -> Array:
         return y.copy()
@@ -46,7 +55,8 @@ class SymbolicDynamics:
         return y
 
     def signals(self) -> list[Piecewise]:
-        return list(self.field.signals)
+        log_phi = [self.field.dissipation] if isinstance(self.field.dissipation, Piecewise) else []
+        return [*self.field.signals, *log_phi]
 
     def drive(self, t: Array | float, inside: Array | float | None = None) -> Array:
         t = np.asarray(t, dtype=np.float64)
@@ -54,7 +64,7 @@ class SymbolicDynamics:
         for k, table in enumerate(self.field.signals):
             result[..., k] = table.value(t, None if inside is None else table.piece(inside))[..., 0]
         result[..., -2] = t
-        result[..., -1] = self._rate(t)
+        result[..., -1] = self._rate(t, inside)
         return result
 
     def rhs(self, y: Array, drive: Array, s: Any, out: Array) -> Array:

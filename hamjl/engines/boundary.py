@@ -59,5 +59,5 @@ def run_boundary(
     states = curve.at(times)
     if found.status != "success" and isinstance(lowered.field, NetworkField):
         n = lowered.field.neurons
-        states[:, n : n + len(lowered.field.source)] = found.path(times)
+        states[:, n : n + lowered.field.moving] = found.path(times)
     return Result(times, states, np.ones(len(times)), found.status, STATUS[found.status], end, statistics)
