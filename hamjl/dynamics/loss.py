@@ -86,9 +86,7 @@ class Loss:
         return result
 
     def _supervised(self, values: Array, terms: _Sum | _Softmax, z: Array, q: Array | None) -> Array:
-        if q is not None:
-            return np.where(terms.known(z) & ~np.isnan(q), values, 0.0)
-        return np.where(terms.known(z), values, 0.0) if self._gaps else values
+        return np.where(terms.known(z, q), values, 0.0) if self._gaps or q is not None else values
 
 
 def _run(indices: Integers) -> Columns:
@@ -110,8 +108,8 @@ class _Sum:
             elementwise(program, label) for label in ("f", "df", "d2f", "dz")
         )
 
-    def known(self, z: Array) -> NDArray[np.bool_]:
-        return ~np.isnan(z)
+    def known(self, z: Array, q: Array | None) -> NDArray[np.bool_]:
+        return ~np.isnan(z) if q is None else ~(np.isnan(z) | np.isnan(q))
 
     def value(self, y: Array, z: Array, q: Array | None) -> Array:
         return _times(q, self._value(y, z))
@@ -127,9 +125,9 @@ class _Sum:
 
 
 class _Softmax:
-    """Cross-entropy -Σ q z log softmax(y), which looks at all outputs at once, or at none."""
+    """Cross-entropy -Σ q z log softmax(y), which looks at all outputs at once, or at none; a q that is NaN is 0."""
 
-    def known(self, z: Array) -> NDArray[np.bool_]:
+    def known(self, z: Array, q: Array | None) -> NDArray[np.bool_]:
         return np.logical_not(np.isnan(z).any(axis=-1, keepdims=True))
 
     def value(self, y: Array, z: Array, q: Array | None) -> Array:
@@ -144,7 +142,7 @@ class _Softmax:
         return z.sum(axis=-1, keepdims=True) * share * (dy - (share * dy).sum(axis=-1, keepdims=True))
 
     def by_target(self, y: Array, z: Array, q: Array | None) -> Array:
-        return _times(q, _surprise(y))
+        return _times(_told(q), _surprise(y))
 
 
 def _surprise(y: Array) -> Array:

@@ -173,7 +173,7 @@ class NetworkDynamics(NetworkModel):
         x, w, p, pw = self.split(y)
         at = self.at(x, w, drive)
         flow = (p * at.speed()).sum(axis=-1)
-        entering = self.arcs.forward(w, np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1))
+        entering = self.arcs.forward(at.w, np.concatenate((slopes[..., : f.inputs], np.zeros_like(x)), axis=-1))
         work = (pw * at.by_driver(p) / f.inertia).sum(axis=-1) - (at.speed() * at.by_state(p)).sum(axis=-1)
         own = {"loss_weight": self.loss.weight_power(x, drive, slopes[..., behind:])} if f.loss_weights else {}
         return {

@@ -1,0 +1,219 @@
+"""Neuron models, masses, frozen and tied weights, losses in groups and in time: against the generalised Hamiltonian."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import finite_difference, tight
+
+import hamjl as hj
+from hamjl.dynamics import dynamics_of, full_dynamics_of
+from hamjl.lowering import lower
+
+# f(x, a) of x' = c f as hamjl spells it, and the same in Python, of numbers real or complex
+SIGMA = {"tanh": np.tanh, "logistic": lambda a: 1 / (1 + np.exp(-a)), "a + sin(a)/2": lambda a: a + np.sin(a) / 2}
+NEURONS = {
+    "leaky": lambda x, a, sigma: sigma(a) - x,
+    "integrator": lambda x, a, sigma: a,
+    "sigma(a) - x - x**3/3": lambda x, a, sigma: sigma(a) - x - x**3 / 3,
+    "sigma(a - x/2)*exp(-x**2) - x": lambda x, a, sigma: sigma(a - x / 2) * np.exp(-(x**2)) - x,
+}
+RESTING = ["leaky", "sigma(a) - x - x**3/3"]  # which come to rest, whatever a is
+Q = xr.DataArray([0.5, 2.0, 1.0, np.nan, np.nan], {"time": [-1.0, 0.5, 1.0, 1.5, 9.0]}, "time")
+PHI = xr.DataArray([1.0, 3.0, 2.0], {"time": [-1.0, 1.0, 9.0]}, "time")
+
+
+def mixed_network(rng: np.random.Generator, *, models=tuple(NEURONS), acyclic=False) -> hj.Network:
+    """A random digraph of different neurons, some of whose arcs are tied."""
+    n, d = int(rng.integers(3, 6)), 2
+    present = rng.random((n, d + n)) < 0.7
+    present[0, :d] = True
+    if acyclic:
+        present[:, d:] = np.tril(present[:, d:], -1)
+    bare = hj.Network.from_adjacency(present, outputs=3)
+    arcs = rng.permutation(bare.arcs).tolist()
+    tied = {"kernel": arcs[:2], "omega": {arcs[2]: 1.0, arcs[3]: -1.0, arcs[4]: 0.5}} if rng.random() < 0.7 else None
+    return hj.Network.from_adjacency(
+        present,
+        outputs=3,
+        activation=rng.choice(list(SIGMA), n).tolist(),
+        velocity=rng.uniform(0.5, 2.0, n),
+        neuron=rng.choice(list(models), n).tolist(),
+        tied=tied,
+    )
+
+
+def mixed_problem(seed: int, *, span=(0.0, 2.0), **options) -> hj.Problem:
+    """A random problem in all of the vocabulary."""
+    rng = np.random.default_rng(seed)
+    network = mixed_network(rng, **options)
+    free = [arc for arc in network.arcs if not any(arc in tie for tie in network.ties().values())]
+    mass = dict.fromkeys(network.weights, 1.0) | {name: rng.uniform(0.5, 3.0) for name in network.weights}
+    mass[free[0]] = np.inf
+    weights = {"x0": "1 + sin(t)**2", "x1": Q, "x2": 0.7} if seed % 3 else 2.0
+    losses = {"squared_error": ["x0"], "softmax_cross_entropy": ["x1", "x2"]} if seed % 2 else "log_cosh"
+    if seed % 4 == 3:
+        losses, weights = {"(y - z)**4": ["x2", "x0"]}, {"x2": Q, "x1": "t + 2"}
+    return hj.Problem(
+        network,
+        hj.Objective(
+            loss=losses,
+            loss_weight=weights,
+            m=mass,
+            k={name: rng.uniform(0.0, 0.5) for name in network.weights},
+            regularizer="pseudo_huber",
+            dissipation=(0.4, "1 + t**2", PHI)[seed % 3],
+            scaled_by_velocity=seed % 5 > 0,
+        ),
+        inputs={"u0": hj.signals.cosine(1.0, 2.0), "u1": 0.3},
+        target={"x0": hj.signals.cosine(0.3, 1.0, offset=0.5), "x1": 0.4, "x2": 0.6},
+        span=span,
+        initial={name: {"normal": [0.0, 0.7]} for name in ("x", "w", "p_x", "p_w")},
+        seed=seed,
+        frozen=[free[1]] if seed % 2 else ["kernel"] if network.is_tied else None,
+    )
+
+
+def weight_in_time(name: str, problem: hj.Problem, t: float) -> float:
+    """q of an output, written again."""
+    given = {"x0": 1 + np.sin(t) ** 2, "x1": np.interp(t, [-1.0, 0.5, 1.0], [0.5, 2.0, 1.0]), "x2": 0.7}
+    given["x1"] = np.nan if t > 1.0 else given["x1"]
+    number = problem.objective.loss_weight
+    if isinstance(number, float):
+        return number
+    if "x0" in number:
+        return given[name]
+    return {"x2": given["x1"], "x1": t + 2}.get(name, 1.0)
+
+
+def hamiltonian(problem: hj.Problem, t: float, x, w, p, pw) -> complex:
+    """H/φ of the generalised functional, with w and p_w by weight; the frozen have no kinetic term."""
+    net, obj = problem.network, problem.objective
+    scale = net.velocity.mean() if obj.scaled_by_velocity else 1.0
+    v = np.concatenate(([np.cos(2 * t), 0.3], x))
+    a = np.zeros(len(net.neurons), dtype=complex)
+    for e, (j, i) in enumerate(zip(net.source, net.target, strict=True)):
+        a[i] += net.factor[e] * w[net.weight[e]] * v[j]
+    total = 0.0
+    for i, (model, sigma) in enumerate(zip(net.neuron, net.activation, strict=True)):
+        total += p[i] * net.velocity[i] * NEURONS[model](x[i], a[i], SIGMA[sigma])
+    for k, name in enumerate(net.weights):
+        total += scale * obj.k[name] * (np.sqrt(1 + w[k] ** 2) - 1)
+        if problem.moves[k]:
+            total -= pw[k] ** 2 / (2 * obj.m[name] * scale)
+    z = {"x0": 0.3 * np.cos(t) + 0.5, "x1": 0.4, "x2": 0.6}
+    q = {name: weight_in_time(name, problem, t) for name in z}
+    y = dict(zip(net.outputs, x, strict=False))
+    if isinstance(obj.loss, str):
+        terms = {name: np.log(np.cosh(y[name] - z[name])) for name in z}
+    elif "(y - z)**4" in obj.loss:
+        terms = {name: (y[name] - z[name]) ** 4 for name in ("x2", "x0")}
+    else:
+        norm = np.log(np.exp(y["x1"]) + np.exp(y["x2"]))
+        terms = {"x0": (y["x0"] - z["x0"]) ** 2 / 2} | {k: z[k] * (norm - y[k]) for k in ("x1", "x2")}
+    return total + scale * sum(q[name] * term for name, term in terms.items() if not np.isnan(q[name]))
+
+
+def slopes(function, at: list[np.ndarray]) -> list[np.ndarray]:
+    """The derivatives of a function of several vectors by each, exact to rounding: by a complex step."""
+    found = []
+    for part, values in enumerate(at):
+        row = np.zeros(len(values))
+        for k in range(len(values)):
+            moved = [vector.astype(complex) for vector in at]
+            moved[part][k] += 1e-30j
+            row[k] = function(*moved).imag / 1e-30
+        found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_right_hand_sides_are_the_flow_of_the_generalised_hamiltonian(seed):
+    problem = mixed_problem(seed)
+    law = [hj.Cauchy(), hj.CostateReversal(), hj.SignFlip(frequency=1.0)][seed % 3]
+    lowered, t, s = lower(problem, law, hj.Adaptive()), (0.3, 0.7, 1.3)[seed % 3], (1.0, 1.0, -1.0)[seed % 3]
+    dynamics = full_dynamics_of(lowered.field, lowered.law)
+    y, moves, drive = lowered.initial, problem.moves, dynamics.drive(t)
+    state = problem.initial_state()
+    weights = problem.weight_values()
+    np.testing.assert_array_equal(state["w"], problem.network.factor * weights[problem.network.weight])
+    assert len(y) == 2 * (len(problem.network.neurons) + moves.sum())  # what is frozen is no state
+    at = [state["x"], weights, state["p_x"], state["p_w"]]
+    by_x, by_w, by_p, by_pw = slopes(lambda *parts: hamiltonian(problem, t, *parts), at)
+    theta = (0.4, 2 * t / (1 + t**2), np.log(3) / 2 if t < 1 else np.log(2 / 3) / 8)[seed % 3]
+    back = s * dynamics.law.costate_sign
+    expected = (s * by_p, s * by_pw[moves], -back * by_x - theta * at[2], (-back * by_w - theta * at[3])[moves])
+    found = dynamics.split(dynamics.rhs(y, drive, s, np.empty_like(y)))
+    for name, values, wanted in zip(dynamics.parts, found, expected, strict=True):
+        np.testing.assert_allclose(values, wanted, rtol=1e-10, atol=1e-10, err_msg=name)
+    real = hamiltonian(problem, t, *at)
+    np.testing.assert_allclose(dynamics.hamiltonian(y, drive), real.real, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("law", [hj.Cauchy(), hj.CostateReversal(), hj.BackpropLimit()])
+@pytest.mark.parametrize("seed", range(8))
+def test_jacobian_is_that_of_finite_differences(law, seed):
+    limit = isinstance(law, hj.BackpropLimit)
+    problem = mixed_problem(seed, **({"models": RESTING, "acyclic": True} if limit else {}))
+    lowered = lower(problem, law, hj.Adaptive())
+    dynamics = dynamics_of(lowered.field, lowered.law)
+    y, drive = dynamics.restrict(lowered.initial), dynamics.drive(0.3)
+    jacobian = dynamics.jacobian(y, drive, 1.0)
+    jacobian = jacobian if isinstance(jacobian, np.ndarray) else jacobian.toarray()
+    expected = finite_difference(lambda v: dynamics.rhs(v, drive, 1.0, np.empty_like(v)), y)
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_energy_balance_holds(engine, seed):
+    problem = mixed_problem(seed, span=(0.0, 0.9))
+    run = hj.solve(problem, hj.Cauchy(), tight(engine), times=401, engine=engine)
+    balance = run.hamjl.energy_balance()
+    size = np.abs(balance.change).max()
+    assert size > 1e-5
+    assert np.abs(balance.imbalance).max() < 1e-6 * size
+    assert ("loss_weight" in balance) == bool(seed % 3 or seed % 4 == 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_trajectories_satisfy_their_laws(engine, seed):
+    problem = mixed_problem(seed, span=(0.0, 0.9))
+    run = hj.solve(problem, hj.CostateReversal(), tight(engine), times=401, engine=engine)
+    again = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.001), times=901, engine=engine)
+    for name, residual in run.hamjl.residual().items():
+        assert np.abs(residual).max() < 1e-6 * (1 + np.abs(run[name]).max()), name
+    for name, residual in again.hamjl.residual().items():
+        assert np.abs(residual).max() < 1e-9 * (1 + np.abs(again[name]).max()), name
+    second = run.hamjl.second_order_residual()
+    assert np.abs(second.w).max() < 1e-5 * (1 + np.abs(run.w).max())
+    assert np.abs(second["lambda"]).max() < 1e-5 * (1 + np.abs(run.p_x).max())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_adjoint_is_that_of_finite_differences(seed):
+    problem = mixed_problem(seed, span=(0.0, 0.9))
+    found = hj.adjoint(problem, nodes=400)
+    start = problem.initial_state()["x"], problem.weight_values()
+
+    def cost(values):
+        x, w = np.split(values, [len(start[0])])
+        other = problem._with(initial={"x": x, "w": w})
+        return np.atleast_1d(hj.adjoint(other, nodes=400).attrs["cost"])
+
+    expected = finite_difference(cost, np.concatenate(start))[0]
+    gradient = np.concatenate((found.gradient_x, found.gradient_w))
+    assert abs(expected).max() > 1e-3
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
+    assert found.gradient_w.dims == (("weight",) if problem.network.is_tied else ("arc",))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_theorem_1_is_certified(engine, seed):
+    problem = mixed_problem(seed, span=(0.0, 0.9))
+    run = hj.solve(problem, hj.BoundaryValue(), engine=engine, times=201)
+    assert run.attrs["status"] == "success"
+    assert run.hamjl.statistics["certificate"] <= 1e-4
+    own = float(run.hamjl.cost()[-1])
+    assert own == pytest.approx(run.hamjl.statistics["cost"], rel=1e-3)
+    for law in (hj.CostateReversal(), hj.SignFlip(frequency=2.0)):
+        assert own <= float(hj.solve(problem, law, engine=engine, times=201).hamjl.cost()[-1]) * (1 + 1e-6)
+    assert float(np.abs(run.p_w.isel(time=-1)).max()) < 1e-4 * float(np.abs(run.p_w).max())
