@@ -95,9 +95,9 @@ def run(
 
     Ctrl-C stops the run and writes what there is; a run into a store goes on with `hamjl resume`.
     """
+    from hamjl.files import check_writable, save
     from hamjl.recipe import files_of
     from hamjl.solving import run as solve
-    from hamjl.storage import check_writable, save
 
     if (output is None) == (store is None):
         raise errors.ProblemError("a run is written to one place, got none or two: give -o run.nc or --store run.zarr.")
@@ -169,7 +169,7 @@ def _thin(given: tuple[str, ...]) -> dict[str, int] | None:
 @click.option("-o", "--output", default=None, help="Also draw an overview into this PNG, PDF or SVG file.")
 def show(trajectory: str, output: str | None) -> None:
     """Say what is in the file or store TRAJECTORY."""
-    from hamjl.storage import load, write_whole
+    from hamjl.files import load, write_whole
     from hamjl.store import open_store
 
     _check_kind(Path(trajectory))

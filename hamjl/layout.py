@@ -14,9 +14,9 @@ import xarray as xr
 
 from hamjl import schema
 from hamjl.errors import ProblemError
+from hamjl.files import PART
 from hamjl.foreign import LARGEST, read_text, reason
 from hamjl.schema import check, listed, one_of, table, text, whole
-from hamjl.storage import PART
 from hamjl.trajectory import TIME, Description
 
 CODECS = (  # of numbers and of texts: what hamjl writes now, and what it wrote before chunks had a checksum

@@ -18,13 +18,13 @@ from numpy.typing import ArrayLike
 
 from hamjl.checks import choice, count, increasing, keys, mapping, read_toml, to_path
 from hamjl.errors import HamjlError, ProblemError, shown
+from hamjl.files import check_writable, write_netcdf, write_whole
 from hamjl.foreign import Folder, read_netcdf, read_text
 from hamjl.laws import BoundaryValue, CostateReversal, Law, as_law
 from hamjl.methods import Adaptive, Collocation, Method, as_method
 from hamjl.plain import ARRAY, Plain, pack, unpack
 from hamjl.problem import Problem
 from hamjl.statement import check_problem
-from hamjl.storage import check_writable, write_netcdf, write_whole
 from hamjl.symbolic import SymbolicSystem
 
 _KINDS: dict[str, type[Problem | SymbolicSystem]] = {cls.kind: cls for cls in (Problem, SymbolicSystem)}

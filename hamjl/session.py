@@ -16,6 +16,7 @@ from hamjl.dissipation import check_dissipation
 from hamjl.engines import select
 from hamjl.engines.running import move
 from hamjl.errors import HamjlError, ProblemError, shown, warn
+from hamjl.files import check_writable, read_record, write_record
 from hamjl.foreign import reason
 from hamjl.laws import BoundaryValue, CostateReversal, LawLike, as_law
 from hamjl.lowered import STATUS, Engine, Floats, Goal, Integers, Result, Run
@@ -26,7 +27,6 @@ from hamjl.progress import bar, stoppable
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times, sampling
 from hamjl.statement import LONGEST
-from hamjl.storage import check_writable, read_record, write_record
 from hamjl.symbolic import SymbolicSystem
 
 More = xr.DataArray | Mapping[str, xr.DataArray]  # data that go on

@@ -27,6 +27,7 @@ from hamjl.checks import choice, count, mapping, to_path
 from hamjl.engines import select
 from hamjl.engines.running import move
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown, warn
+from hamjl.files import beside, lock, read_record, sync, write_record
 from hamjl.foreign import read_netcdf, read_text, reason
 from hamjl.laws import BoundaryValue
 from hamjl.layout import Layout, Rows, Stored, check_metadata, check_size, chunks_of, every, files_of, lazy
@@ -35,7 +36,6 @@ from hamjl.lowering import goal, lower, samples
 from hamjl.plain import digest
 from hamjl.progress import reporting, stoppable
 from hamjl.recipe import Recipe
-from hamjl.storage import beside, lock, read_record, sync, write_record
 
 BYTES = 4 * 2**20  # of a chunk, where the user names no size
 PARTS = 20  # into which a short run is cut at least, so that little is lost

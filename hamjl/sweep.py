@@ -28,6 +28,7 @@ from hamjl import schema
 from hamjl.checks import count, mapping, to_path
 from hamjl.engines import select
 from hamjl.errors import EngineError, HamjlError, ProblemError, shown
+from hamjl.files import read_record, write_netcdf, write_record, write_whole
 from hamjl.foreign import read_netcdf
 from hamjl.laws import LawLike
 from hamjl.lowered import Goal, Lowered, Result
@@ -38,7 +39,6 @@ from hamjl.problem import Problem
 from hamjl.recipe import Recipe
 from hamjl.sampling import Times
 from hamjl.solving import run_quietly
-from hamjl.storage import read_record, write_netcdf, write_record, write_whole
 from hamjl.symbolic import SymbolicSystem
 from hamjl.trajectory import assemble, describe
 

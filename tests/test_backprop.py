@@ -125,6 +125,12 @@ def test_second_order_forms_agree_to_the_fourth_order_of_the_sampling(law, dissi
     errors = [rms(hj.solve(problem, LAWS[law], tight(engine), times=times, engine=engine)) for times in (81, 161, 321)]
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     np.testing.assert_allclose(orders, 4.0, atol=0.35)
+    run = hj.solve(problem, LAWS[law], tight(engine), times=321, engine=engine)
+    for observed in (run.w.differentiate("time"), run.hamjl.normalized_costate()):
+        assert float(abs(observed.differentiate("time")).max()) > 0.1
+    other = hj.CostateReversal() if law != "reversal (19)" else hj.Cauchy()
+    recipe = hj.Recipe(problem, other, tight("python"), 321, "python")
+    assert (rms(run.assign_coords(recipe=recipe.packed)) > 0.05).all()
 
 
 def test_second_order_forms_agree_with_euler_to_its_first_order(engine):

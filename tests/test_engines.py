@@ -402,6 +402,38 @@ def test_a_third_engine_serves_sessions_and_sweeps(plain, monkeypatch):
 
 
 # -- what engines agree on ---------------------------------------------------------------------------------------------
+def power(k: int) -> SymbolicSystem:
+    """x' = x**k from 1, x = (1 - (k - 1) t)**(-1/(k - 1)); steps vanish some 1e-15 before the pole."""
+    return SymbolicSystem({"x": f"x**{k} + v"}, ["v"], "v**2/2", span=(0, 2), initial={"x": 1.0})
+
+
+def fall() -> SymbolicSystem:
+    """y' = -1/y, y = sqrt(2 (10 - t)), ends where y' has no bound; beside it e**t, which has grown by then."""
+    return SymbolicSystem({"x": "x + v", "y": "-1/y"}, ["v"], "v**2/2", span=(0, 12), initial={"x": 1.0, "y": 20**0.5})
+
+
+@pytest.mark.parametrize(
+    ("engine", "solver"),
+    [
+        *(("python", name) for name in ("RK45", "DOP853", "LSODA", "BDF", "Radau")),
+        *(pytest.param("julia", name, marks=pytest.mark.julia) for name in ("Tsit5", "Vern9", "FBDF", "Rodas5P")),
+    ],
+    indirect=["engine"],
+)
+@pytest.mark.parametrize(
+    ("system", "status"),
+    [
+        pytest.param(power(2), "diverged", id="1e15"),  # by growth alone
+        pytest.param(power(4), "diverged", id="1e5"),  # and because it is sudden
+        pytest.param(power(9), "step_too_small", id="1e2"),  # sudden, but no growth to speak of
+        pytest.param(fall(), "step_too_small", id="grown before"),  # growth, but not sudden
+    ],
+)
+def test_engines_tell_a_singularity_from_a_hard_problem_alike(engine, solver, system, status):
+    with pytest.warns(RunWarning):
+        assert solve(system, Cauchy(), Adaptive(solver), times=2, engine=engine).status == status
+
+
 @pytest.mark.julia
 def test_numbers_of_the_contract_are_the_same_in_julia(julia):
     from hamjl.engines.julia import bridge

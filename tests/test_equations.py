@@ -56,6 +56,10 @@ def test_right_hand_side_is_equation_14_with_the_laws_signs(law, dense, seed):
     found = dynamics.split(dynamics.rhs(y, dynamics.drive(0.7), s, np.empty_like(y)))
     for values, (name, expected) in zip(found, by_hand(problem, 0.7, state_sign, costate_sign).items(), strict=True):
         np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12, err_msg=name)
+        assert np.abs(expected).max() > 1e-2
+    for _, *signs in (LAWS[other] for other in set(LAWS) - {law}):
+        rival = np.concatenate(list(by_hand(problem, 0.7, *signs).values()))
+        assert np.abs(np.concatenate(found) - rival).max() > 1e-2
 
 
 @pytest.mark.parametrize("law", [hj.Cauchy(), hj.CostateReversal(), hj.BackpropLimit()])

@@ -71,14 +71,14 @@ def test_two_sweeps_are_backpropagation(layers, engine):
     assert float(abs(run.p_x[2 * layers - 1] - p).max()) > 1e-6
 
 
-def slow_problem(velocity: float, **objective) -> hj.Problem:
+def slow_problem(velocity: float, span=(0, 20), **objective) -> hj.Problem:
     """2-8-1 tanh network, slow inputs, θ = 1."""
     return hj.Problem(
         hj.Network.layered([2, 8, 1], velocity=velocity),
         hj.Objective(dissipation=1.0, k=0.01, **objective),
         inputs={"u0": hj.signals.cosine(1.0, 0.5), "u1": hj.signals.cosine(1.0, 0.3, 1.0)},
         target=hj.signals.cosine(0.5, 0.4),
-        span=(0, 20),
+        span=span,
         initial={"w": {"normal": [0.0, 0.5]}},
         seed=0,
     )
@@ -96,6 +96,14 @@ def test_step_counts_of_implicit_and_explicit_methods(engine):
     assert 7 < steps(explicit, 1e3) / steps(explicit, 1e2) < 13
 
 
+def assert_flees(problem, engine: str) -> None:
+    """Along (14) the distance from (20) grows with c instead."""
+    limit = hj.solve(problem(1.0), hj.BackpropLimit(), tight(engine), times=2, engine=engine)
+    runs = [hj.solve(problem(c), hj.Cauchy(), tight(engine), times=2, engine=engine) for c in (50.0, 100.0)]
+    errors = [float(abs(run.w - limit.w).max()) for run in runs]
+    assert errors[1] > 2 * errors[0]
+
+
 def test_large_velocity_tends_to_backpropagation(engine):
     """|w of (18) at c - w of (20)| falls like 1/c; with costs not scaled by c as well."""
     for scaled in (True, False):
@@ -108,19 +116,21 @@ def test_large_velocity_tends_to_backpropagation(engine):
             errors.append(float(abs(run.w - limit.w).max()))
         slopes = np.diff(np.log10(errors))
         np.testing.assert_allclose(slopes, -1.0, atol=0.1)
+        assert float(abs(limit.w - limit.w[0]).max()) > 0.1
+        assert_flees(lambda c: slow_problem(c, (0, 0.1), scaled_by_velocity=scaled), engine)  # noqa: B023  # at once
 
 
 def test_limit_on_a_cyclic_graph_is_the_limit_too(engine):
     """With a contracting cycle x = σ(a) has one solution, found without an order of the neurons."""
 
-    def problem(c: float) -> hj.Problem:
+    def problem(c: float, span=(0, 5)) -> hj.Problem:
         network = hj.Network.fully_connected(4, inputs=1, self_loops=True, velocity=c)
         return hj.Problem(
             network,
             hj.Objective(dissipation=1.0),
             inputs=hj.signals.cosine(1.0, 0.5),
             target=hj.signals.cosine(0.5, 0.4),
-            span=(0, 5),
+            span=span,
             initial={"w": {"uniform": [-0.3, 0.3]}},
         )
 
@@ -133,6 +143,8 @@ def test_limit_on_a_cyclic_graph_is_the_limit_too(engine):
         run = hj.solve(problem(c), hj.CostateReversal(), stiff(engine, 1e-8, 1e-11), engine=engine)
         errors.append(float(abs(run.w - limit.w).max()))
     assert np.log10(errors[1] / errors[0]) == pytest.approx(-1.0, abs=0.1)
+    assert float(abs(limit.w - limit.w[0]).max()) > 0.1
+    assert_flees(lambda c: problem(c, (0, 0.1)), engine)
 
 
 def test_limit_without_a_fixed_point_says_so(engine):

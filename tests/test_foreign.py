@@ -272,7 +272,7 @@ def test_a_gap_between_two_commas_is_a_time_without_a_value(tmp_path):
 # -- threads -----------------------------------------------------------------------------------------------------------
 def test_files_are_written_and_read_by_many_threads(tmp_path):
     """Point 20: the NetCDF library crashes where two threads are in it."""
-    from hamjl.storage import load, save
+    from hamjl.files import load, save
 
     run = hj.solve(random_problem(1), method=hj.Euler(0.01))
     failed = []

@@ -44,6 +44,10 @@ def test_loss_and_its_derivatives(kind, given):
     signal, order = loss.signal(x, drive), [2, 0, 1]
     slopes = finite_difference(lambda v: np.atleast_1d(loss.value(v, drive)), x)[0]
     np.testing.assert_allclose(signal, slopes, atol=1e-8)
+    if kind != "none" and any(given):
+        assert np.abs(slopes).max() > 0.1
+        rival, *at = case("(y - z)**4", given)
+        assert np.abs(rival.signal(*at) - slopes).max() > 0.1
     np.testing.assert_array_equal(loss.gradient(x, drive), signal[order])
     hessian = loss.hessian(x, drive)
     np.testing.assert_allclose(hessian, finite_difference(lambda v: loss.gradient(v, drive), x)[:, order], atol=1e-8)

@@ -19,7 +19,7 @@ import xarray as xr
 from conftest import posix, random_problem
 
 import hamjl as hj
-from hamjl import storage
+from hamjl import files
 from hamjl import store as store_module
 from hamjl.store import create
 
@@ -360,7 +360,7 @@ def test_a_link_to_a_store_is_the_store(tmp_path):
 
 def test_parts_of_records_are_made_where_nobody_can_have_put_a_link(tmp_path):
     """Point 2: the name of a part is not known before, nor is its folder anybody else's."""
-    from hamjl.storage import beside
+    from hamjl.files import beside
 
     with beside(tmp_path / "record.json") as folder:
         assert folder.parent == tmp_path
@@ -487,7 +487,7 @@ def test_resuming_deletes_what_zarr_left_and_nothing_of_the_users(tmp_path):
 def test_what_killed_processes_left_half_written_goes_with_the_next_file(tmp_path):
     """Point 20: parts that nobody holds; those that somebody is writing stay, and so does what is not ours."""
     script = (
-        "import sys, time; from pathlib import Path; from hamjl.storage import beside\n"
+        "import sys, time; from pathlib import Path; from hamjl.files import beside\n"
         "with beside(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'part.nc').write_text('x'); print('ready', flush=True); time.sleep(60)"
     )
@@ -726,9 +726,9 @@ def test_one_process_writes_on_windows_too(tmp_path, monkeypatch):
     create(hj.Recipe(problem(), method=hj.Euler(0.01)), store)
     locks = Msvcrt()
     monkeypatch.setitem(sys.modules, "msvcrt", locks)
-    monkeypatch.setattr("hamjl.storage.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr("hamjl.files.sys", SimpleNamespace(platform="win32"))
     handle = os.open(store / "run" / "lock", os.O_RDWR | os.O_CREAT)
-    storage.lock(handle)
+    files.lock(handle)
     with pytest.raises(hj.ProblemError, match="another one writes"):
         hj.resume(store)
     locks.held.clear()

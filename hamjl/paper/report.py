@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from hamjl.storage import save, write_whole
+from hamjl.files import save, write_whole
 
 
 class Report:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hamjl.engines.julia.configuration import missing, ready, remedy, setup, status
 from hamjl.engines.running import SECONDS, integrate
-from hamjl.lowered import Goal, Lowered, Monitor, Result, Run, State
+from hamjl.lowered import CollocationCode, Goal, Lowered, Monitor, Result, Run, State
 
 __all__ = ["environment", "missing", "name", "ready", "remedy", "run", "run_together", "setup", "start", "status"]
 
@@ -22,7 +22,7 @@ def start(lowered: Lowered, state: State | None = None) -> Run:
 
 def run(lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
-    if lowered.method.name == "Collocation":
+    if isinstance(lowered.method, CollocationCode):
         from hamjl.engines.julia.boundary import minimize
 
         return minimize(lowered, goal.times, monitor)

@@ -82,7 +82,7 @@ class JuliaRun:
         """The samples since the last `aim`."""
         count, status, reached, counts = self._julia.progress(self._run)
         statistics: dict[str, int | float | str] = {}
-        if self._lowered.method.name != "Euler":
+        if not isinstance(self._lowered.method, EulerCode):
             statistics["solver"] = self._lowered.method.name
         statistics |= {str(key): int(value) for key, value in counts.items()}
         states, signs = (part[: int(count)] for part in self._rows)
@@ -110,7 +110,7 @@ class JuliaRun:
 
     def _restore(self, state: State) -> None:
         rules: dict[str, Any] = {name: array(*part.shape) for name, part in self.export().items()}
-        stepping = self._lowered.method.name == "Euler"
+        stepping = isinstance(self._lowered.method, EulerCode)
         rules["solver"] = array(0, kind="u") if stepping else _are_bytes  # of any number; Julia looks at them
         check(state, rules)
         with failures():
@@ -134,12 +134,15 @@ def advance_together(runs: Sequence[JuliaRun], seconds: float) -> bool:
 
 # Two threads must never be in Julia at once: with the signals left to Python, its collector cannot stop the other one.
 # Python's lock sees to that; it is let go of in `JuliaRun.advance`, as long as only one thread has ever come here.
-_visitors: set[int] = set()
-_door = threading.Lock()
+_visitors: set[int] = set()  # who ever came: what one has of Julia's it may free at any time, in Julia, unannounced
+_door = threading.Lock()  # held while one is inside without Python's lock: a new thread waits here before it is counted
 
 
 def _enter() -> None:
-    """Wait until no other thread is in Julia without Python's lock; from then on none will be."""
+    """Wait until no other thread is in Julia without Python's lock; from then on none will be.
+
+    A thread that is counted need not wait: it is the one inside, or there are two, and then Python's lock is kept.
+    """
     if threading.get_ident() not in _visitors:
         with _door:
             _visitors.add(threading.get_ident())
@@ -148,7 +151,7 @@ def _enter() -> None:
 @contextmanager
 def _alone() -> Iterator[bool]:
     """Whether only this thread uses Julia: then nobody comes in before the end, nor frees what is Julia's elsewhere."""
-    with _door:
+    with _door:  # and without Python's collector, which frees what lies in cycles on whatever thread it happens to run
         alone, collecting = len(_visitors) == 1, gc.isenabled()
         gc.disable()
         try:

@@ -7,7 +7,7 @@ from hamjl.engines.boundary import run_boundary
 from hamjl.engines.python.adaptive import AdaptiveRun
 from hamjl.engines.python.euler import EulerRun
 from hamjl.engines.running import integrate
-from hamjl.lowered import Goal, Lowered, Monitor, Result, Run, State
+from hamjl.lowered import CollocationCode, EulerCode, Goal, Lowered, Monitor, Result, Run, State
 
 name = "python"
 run_together = None
@@ -41,11 +41,11 @@ def environment(threads: int | None) -> dict[str, str]:
 def start(lowered: Lowered, state: State | None = None) -> Run:
     """A run under way; see `hamjl.lowered.Engine`."""
     dynamics = dynamics_of(lowered.field, lowered.law)
-    return (EulerRun if lowered.method.name == "Euler" else AdaptiveRun)(dynamics, lowered, state)
+    return (EulerRun if isinstance(lowered.method, EulerCode) else AdaptiveRun)(dynamics, lowered, state)
 
 
 def run(lowered: Lowered, goal: Goal, monitor: Monitor) -> Result:
     """Integrate the record; see `hamjl.lowered.Engine`."""
-    if lowered.method.name == "Collocation":
+    if isinstance(lowered.method, CollocationCode):
         return run_boundary(lowered, goal.times, monitor)
     return integrate(start, lowered, goal, monitor)

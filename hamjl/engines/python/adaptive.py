@@ -32,7 +32,7 @@ from hamjl.lowered import (
 )
 from hamjl.schema import Schema, array, check, flag, one_of, real, whole
 
-SOLVERS = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
+SCIPY = {"RK45": RK45, "DOP853": DOP853, "LSODA": LSODA, "BDF": BDF, "Radau": Radau}
 SMALL = 200  # unknowns up to which LSODA's dense Jacobian is cheap
 LARGE = 4000  # unknowns up to which the full Jacobian of the backprop limit is bearable
 STIFF = 1000.0  # |Jacobian| times span above which an explicit solver would crawl
@@ -159,7 +159,7 @@ class AdaptiveRun:
     def _schema(self) -> Schema:
         """What a state holds."""
         rules: dict[str, Any] = dict.fromkeys(("reached", "entered", "stop"), real)
-        names = SOLVERS if self.method.name == "auto" else (self.name,)
+        names = SCIPY if self.method.name == "auto" else (self.name,)
         rules |= {"s": one_of(-1.0, 1.0), "over": flag, "flipped": flag, "name": one_of(*names)}
         rules |= dict.fromkeys(("y", "before"), array(*self.y.shape))
         rules |= {"guess": array(*self.dynamics.guess.shape), "solver?": schema.table()}
@@ -258,7 +258,7 @@ class AdaptiveRun:
             options["jac"] = jacobian
         elif self.name == "LSODA":
             options["jac"] = dense_jacobian
-        return solvers.prepared(SOLVERS[self.name](rhs, t, y, self.stop, **options))
+        return solvers.prepared(SCIPY[self.name](rhs, t, y, self.stop, **options))
 
     def _save_due(self) -> None:
         """Save the rows due before the present time; a row at a stop belongs to what follows it."""

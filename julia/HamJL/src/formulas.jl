@@ -62,12 +62,12 @@ tanh without branches, so that loops over neurons become vector instructions; co
     # (exp(r) - 1)/r to the twelfth power of r, in pairs (Estrin): a shorter chain than Horner's
     r2 = r * r
     r4 = r2 * r2
-    q1 = muladd(r2, muladd(r, 1 / 24, 1 / 6), muladd(r, 1 / 2, 1.0))
-    q2 = muladd(r2, muladd(r, 1 / 40320, 1 / 5040), muladd(r, 1 / 720, 1 / 120))
-    q3 = muladd(r2, muladd(r, 1 / 479001600, 1 / 39916800), muladd(r, 1 / 3628800, 1 / 362880))
-    q = muladd(r4 * r4, muladd(r4, 1 / 6227020800, q3), muladd(r4, q2, q1))
+    e1 = muladd(r2, muladd(r, 1 / 24, 1 / 6), muladd(r, 1 / 2, 1.0))
+    e2 = muladd(r2, muladd(r, 1 / 40320, 1 / 5040), muladd(r, 1 / 720, 1 / 120))
+    e3 = muladd(r2, muladd(r, 1 / 479001600, 1 / 39916800), muladd(r, 1 / 3628800, 1 / 362880))
+    ratio = muladd(r4 * r4, muladd(r4, 1 / 6227020800, e3), muladd(r4, e2, e1))
     scale = reinterpret(Float64, (reinterpret(UInt64, m) + 0x00000000000003ff) << 52)
-    e = muladd(scale, r * q, scale - 1.0)
+    e = muladd(scale, r * ratio, scale - 1.0)
     return copysign(e / (e + 2.0), x)
 end
 

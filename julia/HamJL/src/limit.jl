@@ -14,7 +14,7 @@ struct Limit{S<:Network} <: System
     order::Union{Nothing,Vector{Int}}
     full::Vector{Float64}
     out::Vector{Float64}
-    total::Vector{Float64}  # Σ_k w_ki σ'_k total_k + c q ∂L/∂x_i, by vertex
+    total::Vector{Float64}  # Σ_k w_ki σ'_k total_k + c (loss weight) ∂L/∂x_i, by vertex
     matrix::Matrix{Float64}  # w between neurons, for cycles
 end
 

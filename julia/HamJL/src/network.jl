@@ -23,9 +23,10 @@ abstract type System end
 """
     Network
 
-The equations of motion of a network and its costs, with room to work. `velocity`, `inertia` (m c), `loss_scale` (c q) and
-`regularizer_scale` (c k) are those of equation (8); `activations` give (σ, σ', σ''), `loss` (∂L/∂y, ∂²L/∂y²),
-`regularizer` (V', V''), `rate` ρ = φ'/φ. The drive is (inputs u, targets z); a NaN target is no supervision.
+The equations of motion of a network and its costs, with room to work. `velocity`, `inertia` (m c), `loss_scale` (c times
+the loss weight) and `regularizer_scale` (c k) are those of equation (8); `activations` give (σ, σ', σ''), `loss`
+(∂L/∂y, ∂²L/∂y²), `regularizer` (V', V''), `rate` ρ = φ'/φ. The drive is (inputs u, targets z); a NaN target is no
+supervision.
 """
 struct Network{S,A<:Tuple,L,V,P} <: System
     style::S
@@ -77,7 +78,7 @@ full_dimension(system::Network) = dimension(system)
 restrict(system::Network, y) = copy(y)
 full!(out, system::Network, y, t) = copyto!(out, y)
 
-"Offsets of w, p_x and p_w in the state."
+"Offsets of w, p_x and p_w in the state. In names q is p_w, the costate of a weight, as p is p_x."
 @inline function offsets(system::Network)
     n, arcs = system.arcs.neurons, length(system.arcs)
     return n, n + arcs, 2n + arcs
@@ -178,8 +179,8 @@ end
     walk!(arc, neuron, system, y, t, s)
 
 The equations of motion of `y` at time `t` and sign `s`, in one walk over the arcs: calls `arc(k, w, q, w', q')` for each
-arc k with its weight and costate, and `neuron(i, x, p, x', p')` for each neuron. `y` may be overwritten by them: an arc is not
-looked at again, and the neurons come last.
+arc k with its weight w and that weight's costate q, and `neuron(i, x, p, x', p')` for each neuron. `y` may be overwritten by
+them: an arc is not looked at again, and the neurons come last.
 """
 @inline function walk!(arc::A, neuron::N, system::Network, y, t, s) where {A,N}
     (; arcs, style, velocity, inertia, regularizer_scale, regularizer, a, slope, v, back) = system

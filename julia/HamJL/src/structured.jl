@@ -20,11 +20,11 @@ mutable struct ArcMatrix <: AbstractMatrix{Float64}
     # the linearisation: everything that J is made of
     const v::Vector{Float64}  # (u, x)
     const w::Vector{Float64}
-    const first::Vector{Float64}  # c σ'
+    const gain::Vector{Float64}  # c σ'
     const second::Vector{Float64}  # c σ'' p
     const g::Vector{Float64}  # c σ' p
     const bend::Vector{Float64}  # c k V''
-    const loss::Matrix{Float64}  # c q ∂²L/∂y², output by output
+    const loss::Matrix{Float64}  # c (loss weight) ∂²L/∂y², output by output
     rate::Float64
     s::Float64
     shift::Float64
@@ -44,7 +44,7 @@ jacobian_prototype(system::Network) = ArcMatrix(system)
 Base.size(A::ArcMatrix) = (k = (A.limit ? 0 : 2 * A.arcs.neurons) + 2 * length(A.arcs); (k, k))
 Base.similar(A::ArcMatrix) = copyto!(
     ArcMatrix(
-        A.arcs, A.velocity, A.outputs, A.inertia, A.costate_sign, A.limit, similar(A.v), similar(A.w), similar(A.first),
+        A.arcs, A.velocity, A.outputs, A.inertia, A.costate_sign, A.limit, similar(A.v), similar(A.w), similar(A.gain),
         similar(A.second), similar(A.g), similar(A.bend), similar(A.loss), 0.0, 1.0, 0.0,
     ),
     A,
@@ -55,7 +55,7 @@ Base.similar(A::ArcMatrix, ::Type{Float64}) = similar(A)
 Base.fill!(A::ArcMatrix, value) = A  # asked for by solvers to make a pattern visible; there is none
 
 function Base.copyto!(B::ArcMatrix, A::ArcMatrix)
-    for name in (:v, :w, :first, :second, :g, :bend, :loss)
+    for name in (:v, :w, :gain, :second, :g, :bend, :loss)
         copyto!(getfield(B, name), getfield(A, name))
     end
     B.rate, B.s, B.shift = A.rate, A.s, A.shift
@@ -73,9 +73,9 @@ function jacobian!(A::ArcMatrix, system::Network, y, t, s)
     copyto!(A.v, system.v)
     @inbounds for i in 1:arcs.neurons
         p = y[op+i]
-        A.first[i] = velocity[i] * slope[i]
+        A.gain[i] = velocity[i] * slope[i]
         A.second[i] = velocity[i] * system.curvature[i] * p
-        A.g[i] = A.first[i] * p
+        A.g[i] = A.gain[i] * p
     end
     @inbounds for k in 1:length(arcs)
         A.w[k] = y[ow+k]
@@ -132,12 +132,12 @@ function LinearAlgebra.opnorm(A::ArcMatrix, p::Real = 2)
         span = incoming(arcs, i)
         reach = sum(k -> abs(v[arcs.source[k]]), span; init = 0.0)
         inner = sum(k -> arcs.source[k] > d ? abs(w[k]) : 0.0, span; init = 0.0)
-        first, second = abs(A.first[i]), abs(A.second[i])
-        largest = max(largest, velocity[i] + shift + first * (reach + inner))
+        gain, second = abs(A.gain[i]), abs(A.second[i])
+        largest = max(largest, velocity[i] + shift + gain * (reach + inner))
         for k in span
             j = arcs.source[k]
-            pull[j] += abs(w[k]) * (second * (reach + inner) + first) + abs(g[i])
-            row = abs(v[j]) * (second * (reach + inner) + first) + abs(g[i]) + abs(bend[k]) + abs(rate) + shift
+            pull[j] += abs(w[k]) * (second * (reach + inner) + gain) + abs(g[i])
+            row = abs(v[j]) * (second * (reach + inner) + gain) + abs(g[i]) + abs(bend[k]) + abs(rate) + shift
             largest = max(largest, row)
         end
     end
@@ -178,22 +178,22 @@ end
 function eliminate!(E::Elimination, A::ArcMatrix)
     A.arcs.full ? gather!(E, A, Full()) : gather!(E, A, Listed())
     (; across, pivot, spread, scaled, matrix) = E
-    (; s, rate, shift, velocity, first, second) = A
+    (; s, rate, shift, velocity, gain, second) = A
     n, sp = A.arcs.neurons, s * A.costate_sign
     slow = A.limit ? 0.0 : 1.0  # x and p_x have no inertia in the limit
     @inbounds for i in 1:n
         e = pivot[i]
         for j in 1:n
             scaled[j, i] = across[j, i] * (e * second[i])
-            matrix[i, j] = s * first[i] * e * across[j, i]
-            matrix[n+j, n+i] = -sp * across[j, i] * e * first[i]
+            matrix[i, j] = s * gain[i] * e * across[j, i]
+            matrix[n+j, n+i] = -sp * across[j, i] * e * gain[i]
             matrix[i, n+j] = 0.0
         end
     end
     outer!(view(matrix, n+1:2n, 1:n), scaled, across, -sp)
     @inbounds for i in 1:n
         matrix[i, i] -= s * velocity[i] + slow * shift
-        matrix[i, n+i] = s * sp * pivot[i] * spread[i] * first[i]^2
+        matrix[i, n+i] = s * sp * pivot[i] * spread[i] * gain[i]^2
         matrix[n+i, n+i] += sp * velocity[i] - slow * (rate + shift)
         matrix[n+i, i] -= E.reduced[i]
     end
@@ -234,7 +234,7 @@ LinearAlgebra.ldiv!(δ::AbstractVector, E::Elimination, A::ArcMatrix, b::Abstrac
 
 function back!(δ, E::Elimination, A::ArcMatrix, b, style)
     (; inverse, across, pivot, spread, reduced, da, h, dx) = E
-    (; arcs, v, g, first, second, bend, s, rate, shift, inertia, limit) = A
+    (; arcs, v, g, gain, second, bend, s, rate, shift, inertia, limit) = A
     n, d, count, sp = arcs.neurons, arcs.inputs, length(arcs), s * A.costate_sign
     ow = limit ? 0 : n
     op, oq = ow + count, limit ? count : 2n + count
@@ -243,7 +243,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
     @inbounds for i in 1:n
         span, total = incoming(arcs, i), 0.0
         @simd ivdep for k in span
-            j = origin(style, arcs, k, Base.first(span))
+            j = origin(style, arcs, k, first(span))
             r = (b[oq+k] - lag * b[ow+k]) * inverse[k]
             total += v[j] * r
             dx[j] += g[i] * r
@@ -252,7 +252,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
         h[i] = pivot[i] * second[i] * total
     end
     @inbounds for i in 1:n
-        reduced[i] = (limit ? 0.0 : b[i]) - s * first[i] * pivot[i] * da[i]
+        reduced[i] = (limit ? 0.0 : b[i]) - s * gain[i] * pivot[i] * da[i]
         reduced[n+i] = (limit ? 0.0 : b[op+i]) + sp * dx[d+i]
     end
     mul!(view(reduced, n+1:2n), across, h, sp, 1.0)
@@ -265,15 +265,15 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
     end
     mul!(h, transpose(across), view(reduced, 1:n))
     @inbounds for i in 1:n
-        da[i] = pivot[i] * (h[i] + da[i] + sp * spread[i] * first[i] * reduced[n+i])
-        h[i] = second[i] * da[i] + first[i] * reduced[n+i]
+        da[i] = pivot[i] * (h[i] + da[i] + sp * spread[i] * gain[i] * reduced[n+i])
+        h[i] = second[i] * da[i] + gain[i] * reduced[n+i]
     end
     # δp_w comes from the row that loses less: that of p_w when steps are short, that of w when they are long
     short = shift >= 1 && rate + shift > 0
     @inbounds for i in 1:n
         span, hi, gi = incoming(arcs, i), h[i], g[i]
         @simd ivdep for k in span
-            j = origin(style, arcs, k, Base.first(span))
+            j = origin(style, arcs, k, first(span))
             bw, bq = b[ow+k], b[oq+k]
             push = sp * (v[j] * hi + gi * dx[j])
             step = (bq - lag * bw + push) * inverse[k]
@@ -310,7 +310,7 @@ end
 "Call `put(i, j, value)` for the entries of the Jacobian `A` (several calls for one entry add up)."
 function entries(put, A::ArcMatrix)
     A.limit && throw(ArgumentError("entries are those of the full system"))
-    (; arcs, v, w, first, second, g, bend, velocity, s, rate, inertia) = A
+    (; arcs, v, w, gain, second, g, bend, velocity, s, rate, inertia) = A
     n, d, count, sp = arcs.neurons, arcs.inputs, length(arcs), s * A.costate_sign
     ow, op, oq = n, n + count, 2n + count
     for i in 1:n
@@ -319,21 +319,21 @@ function entries(put, A::ArcMatrix)
         put(op + i, op + i, sp * velocity[i] - rate)
         for k in span
             j = Int(arcs.source[k])
-            put(i, ow + k, s * first[i] * v[j])
+            put(i, ow + k, s * gain[i] * v[j])
             put(ow + k, oq + k, -s / inertia)
             put(oq + k, ow + k, -sp * bend[k])
             put(oq + k, oq + k, -rate)
-            put(oq + k, op + i, -sp * v[j] * first[i])
+            put(oq + k, op + i, -sp * v[j] * gain[i])
             for l in span
                 m = Int(arcs.source[l])
                 put(oq + k, ow + l, -sp * v[j] * second[i] * v[m])
                 m > d && put(oq + k, m - d, -sp * v[j] * second[i] * w[l])
             end
             j > d || continue
-            put(i, j - d, s * first[i] * w[k])
+            put(i, j - d, s * gain[i] * w[k])
             put(op + j - d, ow + k, -sp * g[i])
             put(oq + k, j - d, -sp * g[i])
-            put(op + j - d, op + i, -sp * w[k] * first[i])
+            put(op + j - d, op + i, -sp * w[k] * gain[i])
             for l in span
                 m = Int(arcs.source[l])
                 put(op + j - d, ow + l, -sp * w[k] * second[i] * v[m])

@@ -110,8 +110,8 @@ function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift,
             g1 = gain[i, 1, k] * ends[j, 1] * stages[1][a]
             g2 = gain[i, 2, k] * ends[j, 2] * stages[2][a]
             up, down = a11 * g1 + a12 * g2, a21 * g1 + a22 * g2
-            @simd ivdep for q in 1:2n
-                x[q, column] = inverse[q, i] * up + inverse[q, n+i] * down
+            @simd ivdep for row in 1:2n
+                x[row, column] = inverse[row, i] * up + inverse[row, n+i] * down
             end
             # δa_i, and what meets δx_j where the arc leaves it
             left[2n+i, column] = ends[j, 1] * stages[1][a]
@@ -126,19 +126,19 @@ function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift,
         for i in 1:2n
             left[i, column] = x[i, column]
         end
-        for q in 1:2, i in 1:n
+        for s in 1:2, i in 1:n
             span, da = incoming(arcs, i), 0.0
             for e in span
                 j = origin(style, arcs, e, first(span)) - d
                 j < 1 && continue
-                da += w[e, q, k] * x[(q-1)*n+j, column]
+                da += w[e, s, k] * x[(s-1)*n+j, column]
             end
-            row = (q + 1) * n + i
+            row = (s + 1) * n + i
             left[row, column] += da
-            right[row, column] = 0.5 * weight * bend[i, q, k] * costate[i, q, k] * left[row, column]
+            right[row, column] = 0.5 * weight * bend[i, s, k] * costate[i, s, k] * left[row, column]
         end
-        for q in 1:2, (b, i) in enumerate(outputs), (a, j) in enumerate(outputs)
-            right[(q-1)*n+j, column] += 0.5 * curvature[a, b, q, k] * x[(q-1)*n+i, column]
+        for s in 1:2, (b, i) in enumerate(outputs), (a, j) in enumerate(outputs)
+            right[(s-1)*n+j, column] += 0.5 * curvature[a, b, s, k] * x[(s-1)*n+i, column]
         end
         for i in 1:n
             F[i, column] = ROOT3 * (x[n+i, column] - x[i, column])

@@ -421,28 +421,28 @@ function curvature!(t::Transcription)
     fill!(moved, 0.0)
     @inbounds for k in length(h):-1:1
         load_ends!(t, k)
-        for q in 1:2, i in 1:n
-            moved[d+i, q] = dx[i, q, k]
+        for s in 1:2, i in 1:n
+            moved[d+i, s] = dx[i, s, k]
         end
         fill!(back, 0.0)
-        for q in 1:2, i in 1:n
+        for s in 1:2, i in 1:n
             span, da = incoming(arcs, i), 0.0
             @simd for e in span
                 j = origin(style, arcs, e, first(span))
-                da += w[e, q, k] * moved[j, q] + dw[e, q, k] * ends[j, q]
+                da += w[e, s, k] * moved[j, s] + dw[e, s, k] * ends[j, s]
             end
-            g, dg = gain[i, q, k] * costate[i, q, k], bend[i, q, k] * costate[i, q, k] * da
-            far[i, q], near[i, q] = g, dg
+            g, dg = gain[i, s, k] * costate[i, s, k], bend[i, s, k] * costate[i, s, k] * da
+            far[i, s], near[i, s] = g, dg
             @simd ivdep for e in span
-                back[origin(style, arcs, e, first(span)), q] += w[e, q, k] * dg + dw[e, q, k] * g
+                back[origin(style, arcs, e, first(span)), s] += w[e, s, k] * dg + dw[e, s, k] * g
             end
         end
-        for q in 1:2, i in 1:n
-            load[i, q] = t.source[i, q, k] + back[d+i, q]
+        for s in 1:2, i in 1:n
+            load[i, s] = t.source[i, s, k] + back[d+i, s]
         end
         step_back!(change, t, k, λ, load)
-        for q in 1:2, i in 1:n
-            near[i, q] += gain[i, q, k] * change[i, q]
+        for s in 1:2, i in 1:n
+            near[i, s] += gain[i, s, k] * change[i, s]
         end
         weights_back!(t, t.direction, k, D, none, Val(true))
     end
