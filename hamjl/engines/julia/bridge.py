@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,7 @@ from hamjl.lowered import (
     Result,
     State,
     SymbolicField,
+    Weights,
 )
 from hamjl.piecewise import Piecewise
 from hamjl.schema import array, check
@@ -255,7 +257,14 @@ def _law(julia: Any, code: LawCode) -> Any:
 
 
 def network(julia: Any, field: NetworkField, law: LawCode) -> Any:
-    loss = Program(("y", "z"), (), (("df", "0"), ("d2f", "0"))) if field.softmax else field.loss.only(["df", "d2f"])
+    """A network on the Julia side."""
+    first = ["f", "df", "d2f"] if field.leaky else ["f", "fa", "fx", "faa", "fxa", "fxx"]
+    scale = field.regularizer_scale
+    formulas = [
+        _pair(int(columns[0]) + 1 + field.inputs + len(field.outputs), formula(julia, weight.only(["f"])))
+        for weight, columns in field.loss_weights
+        if isinstance(weight, Program)
+    ]
     return julia.network(
         inputs=field.inputs,
         neurons=field.neurons,
@@ -263,17 +272,43 @@ def network(julia: Any, field: NetworkField, law: LawCode) -> Any:
         target=integers(field.target + 1),
         outputs=integers(field.outputs + 1),
         velocity=floats(field.velocity),
-        activations=_tuple(formula(julia, program.only(["f", "df", "d2f"])) for program in field.activations),
+        leaky=field.leaky,
+        activations=_tuple(formula(julia, program.only(first)) for program in field.activations),
         kind=integers(field.activation_of + 1),
-        inertia=float(field.inertia),
+        inertia=_each(field.inertia),
         loss_scale=float(field.loss_scale),
-        regularizer_scale=float(field.regularizer_scale),
-        softmax=bool(field.softmax),
-        loss=formula(julia, loss),
+        regularizer_scale=_each(scale[field.weights.moving] if np.ndim(scale) and field.weights else scale),
+        losses=_tuple(_loss(julia, program, columns) for program, columns in field.losses),
+        weighted=bool(field.loss_weights),
+        formulas=_tuple(formulas),
         regularizer=formula(julia, field.regularizer.only(["df", "d2f"])),
         rate=_rate(julia, field.dissipation),
         signals=_tuple(_signals(julia, field)),
         law=_law(julia, law),
+        **({} if field.weights is None else {"weights": _shared(julia, field.weights)}),
+    )
+
+
+def _each(values: float | Floats) -> Any:
+    """A number for all weights, or one each."""
+    return floats(values) if np.ndim(values) else float(values)
+
+
+def _loss(julia: Any, program: Program | None, columns: Any) -> Any:
+    if program is None:
+        return julia.softmax(integers(columns + 1))
+    return julia.separable(formula(julia, program.only(["df", "d2f"])), integers(columns + 1))
+
+
+def _shared(julia: Any, weights: Weights) -> Any:
+    """Which weights move, arc by arc."""
+    place, still = np.zeros(len(weights.value), dtype=np.int64), weights.value.copy()
+    place[weights.moving] = 1 + np.arange(len(weights.moving))
+    still[weights.moving] = 0.0
+    return julia.shared(
+        place=integers(place[weights.weight]),
+        factor=floats(weights.factor),
+        still=floats(weights.factor * still[weights.weight]),
     )
 
 
@@ -292,11 +327,23 @@ def _symbolic(julia: Any, field: SymbolicField, law: LawCode) -> Any:
 
 
 def _signals(julia: Any, field: NetworkField | SymbolicField) -> list[Any]:
-    """The tables of all signals, with the columns of the drive that they fill."""
+    """The tables of all signals, with the columns of the drive that they fill; a sampled φ gives the last, its rate."""
     if isinstance(field, SymbolicField):
-        return [_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)]
-    signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
-    return signals + [_table(julia, table, columns + 1 + field.inputs) for table, columns in field.target_signals]
+        signals = [_table(julia, table, np.array([k + 1])) for k, table in enumerate(field.signals)]
+        width = len(field.signals)
+    else:
+        behind, after = field.inputs, field.inputs + len(field.outputs)
+        width = after + (len(field.outputs) if field.loss_weights else 0)
+        signals = [_table(julia, table, columns + 1) for table, columns in field.input_signals]
+        signals += [_table(julia, table, columns + 1 + behind) for table, columns in field.target_signals]
+        signals += [
+            _table(julia, table, columns + 1 + after)
+            for table, columns in field.loss_weights
+            if isinstance(table, Piecewise)
+        ]
+    if isinstance(phi := field.dissipation, Piecewise):
+        signals.append(_table(julia, replace(phi, poly=phi.poly[1:]), np.array([width + 1])))  # the slope of log φ
+    return signals
 
 
 def _table(julia: Any, table: Piecewise, columns: Any) -> Any:
@@ -314,8 +361,10 @@ def formula(julia: Any, program: Program) -> Any:
     return julia.formula("; ".join([" ".join(program.arguments), *assignments, results]))
 
 
-def _rate(julia: Any, program: Program) -> Any:
+def _rate(julia: Any, program: Program | Piecewise) -> Any:
     """φ'/φ, a number wherever it does not change: then nothing is compiled for another."""
+    if isinstance(program, Piecewise):
+        return julia.Sampled()
     program = program.only(["rate"])
     try:
         return julia.Constant(float(program.results[0][1]))
@@ -364,6 +413,12 @@ def _bytes(values: Any) -> Any:
 def _copied(copy: Any, values: Any) -> Any:
     """A Julia vector with the numbers of an array: Julia reads them at their address, with no conversion to look up."""
     return copy(values.ctypes.data, values.size)
+
+
+def _pair(number: int, value: Any) -> Any:
+    from juliacall import Base
+
+    return Base.tuple(number, value)
 
 
 def _tuple(values: Any) -> Any:

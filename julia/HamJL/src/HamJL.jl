@@ -20,6 +20,8 @@ using SciMLLogging: SciMLLogging
 include("formulas.jl")
 include("piecewise.jl")
 include("arcs.jl")
+include("weights.jl")
+include("loss.jl")
 include("network.jl")
 include("symbolic.jl")
 include("elimination.jl")

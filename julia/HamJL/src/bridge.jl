@@ -68,5 +68,12 @@ table(; start, poly, amplitude, omega, phase, stops, columns) =
 "A network from its parts by name; see [`Network`](@ref)."
 network(; signals, parts...) = Network(; signals = Table[signals...], parts...)
 
+"A term of the loss, over some columns of the outputs."
+separable(formula, columns) = Separable(formula, columns)
+softmax(columns) = Softmax(columns)
+
+"The weights that move, by arc; see [`Shared`](@ref)."
+shared(; place, factor, still) = Shared(place, factor, still)
+
 "A symbolic system from its parts by name; see [`Symbolic`](@ref)."
 symbolic(; signals, parts...) = Symbolic(; signals = Table[signals...], parts...)

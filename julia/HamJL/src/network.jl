@@ -1,7 +1,8 @@
 # Hamilton's equations of a network: equations (14), (18), (23) with costates divided by φ.
 #
-# The state is x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc), one after the other. Everything an arc needs sits on the
-# arc, its source and its target, so one walk over the arcs of each neuron does all the work: it reads every weight once.
+# The state is x (neuron), w (weight), p_x/φ (neuron), p_w/φ (weight), one after the other; the weights are those that move,
+# mostly one for each arc. Everything an arc needs sits on the arc, its source and its target, so one walk over the arcs of
+# each neuron does all the work: it reads every weight once.
 
 "The signs of a law: x' and w' carry s, p' carries `costate_sign` s, where s(t) = ±1 follows `flip`."
 struct Law
@@ -20,37 +21,47 @@ Law(;
 
 abstract type System end
 
+# Neurons obey x' = c (σ(a) - x), or if any of them does not, x' = c f(x, a) with a formula each.
+struct Leaky end
+struct General end
+
 """
     Network
 
-The equations of motion of a network and its costs, with room to work. `velocity`, `inertia` (m c), `loss_scale` (c times
-the loss weight) and `regularizer_scale` (c k) are those of equation (8); `activations` give (σ, σ', σ''), `loss`
-(∂L/∂y, ∂²L/∂y²), `regularizer` (V', V''), `rate` ρ = φ'/φ. The drive is (inputs u, targets z); a NaN target is no
-supervision.
+The equations of motion of a network and its costs, with room to work. `velocity`, `inertia` (m c), `loss_scale` (c q) and
+`regularizer_scale` (c k) are those of equation (8), the second and the last a number or one for each weight that moves.
+`activations` give (σ, σ', σ'') of a, or (f, ∂f/∂a, ∂f/∂x, ∂²f/∂a², ∂²f/∂x∂a, ∂²f/∂x²) of (x, a), `regularizer` (V', V''),
+`rate` ρ = φ'/φ. The drive is inputs u, targets z, the weights of the losses if they have any, and the rate if it is
+sampled; `formulas` are those of its columns that are formulas in t. A NaN target is no supervision.
 """
-struct Network{S,A<:Tuple,L,V,P} <: System
+struct Network{S,N,K,A<:Tuple,M,R,L<:Losses,V,P,F<:Tuple} <: System
     style::S
+    model::N
+    weights::K
     arcs::Arcs
     outputs::Vector{Int}
     velocity::Vector{Float64}
     activations::A
     kind::Vector{Int}
-    inertia::Float64
+    inertia::M
     loss_scale::Float64
-    regularizer_scale::Float64
-    softmax::Bool
-    loss::L
+    regularizer_scale::R
+    losses::L
     regularizer::V
     rate::P
     signals::Vector{Table}
+    formulas::F
     law::Law
     block::Int
     # work space
     drive::Vector{Float64}
     v::Vector{Float64}  # (u, x)
-    a::Vector{Float64}
-    slope::Vector{Float64}
-    curvature::Vector{Float64}
+    a::Vector{Float64}  # a, then σ(a) or f
+    slope::Vector{Float64}  # ∂f/∂a
+    decay::Vector{Float64}  # ∂f/∂x
+    curvature::Vector{Float64}  # ∂²f/∂a²
+    mixed::Vector{Float64}  # ∂²f/∂x∂a
+    double::Vector{Float64}  # ∂²f/∂x²
     back::Vector{Float64}  # by vertex, so that inputs need no branch
     pull::Vector{Float64}  # ∂L/∂y by output
 end
@@ -59,29 +70,32 @@ const BLOCK_ARCS = 16384  # arcs walked twice in a row: their weights stay in th
 
 function Network(;
     inputs, neurons, source, target, outputs, velocity, activations, kind, inertia, loss_scale, regularizer_scale,
-    softmax, loss, regularizer, rate, signals, law,
+    losses, regularizer, rate, signals, law, leaky = true, weights = Own(), weighted = false, formulas = (),
 )
     arcs = Arcs(inputs, neurons, source, target)
     block = clamp(BLOCK_ARCS * neurons ÷ max(length(arcs), 1), 1, neurons)
     numbers(count) = zeros(count)
+    width = inputs + (weighted ? 2 : 1) * length(outputs) + (rate isa Sampled)
     return Network(
-        arcs.full ? Full() : Listed(), arcs, outputs, velocity, Tuple(activations), kind, inertia, loss_scale,
-        regularizer_scale, softmax, loss, iszero(regularizer_scale) ? NO_REGULARIZER : regularizer, rate, signals, law, block,
-        fill(NaN, inputs + length(outputs)), numbers(inputs + neurons), numbers(neurons), numbers(neurons),
-        numbers(neurons), numbers(inputs + neurons), numbers(length(outputs)),
+        arcs.full ? Full() : Listed(), leaky ? Leaky() : General(), weights, arcs, outputs, velocity, Tuple(activations), kind,
+        inertia, loss_scale, regularizer_scale, Losses(losses, outputs, inputs, weighted),
+        all(iszero, regularizer_scale) ? NO_REGULARIZER : regularizer, rate, signals, Tuple(formulas), law, block,
+        fill(NaN, width), numbers(inputs + neurons), numbers(neurons), numbers(neurons), fill(-1.0, neurons),
+        numbers(neurons), numbers(neurons), numbers(neurons), numbers(inputs + neurons), numbers(length(outputs)),
     )
 end
 
 tables(system::Network) = system.signals
-dimension(system::Network) = 2 * (system.arcs.neurons + length(system.arcs))
+moving(system::Network) = moving(system.weights, system.arcs)
+dimension(system::Network) = 2 * (system.arcs.neurons + moving(system))
 full_dimension(system::Network) = dimension(system)
 restrict(system::Network, y) = copy(y)
 full!(out, system::Network, y, t) = copyto!(out, y)
 
 "Offsets of w, p_x and p_w in the state. In names q is p_w, the costate of a weight, as p is p_x."
 @inline function offsets(system::Network)
-    n, arcs = system.arcs.neurons, length(system.arcs)
-    return n, n + arcs, 2n + arcs
+    n, count = system.arcs.neurons, moving(system)
+    return n, n + count, 2n + count
 end
 
 "Evaluate all that depends on time, on the pieces in force."
@@ -89,11 +103,25 @@ end
     @inbounds for table in system.signals
         evaluate!(system.drive, table, t)
     end
+    evaluate!(system.drive, system.formulas, t)
     return nothing
 end
 
-"The rate ρ = φ'/φ at time `t`."
-@inline rate(system::Network, t) = first(system.rate(t))
+"Columns of the drive that are formulas in t: pairs of these."
+@inline evaluate!(drive, ::Tuple{}, t) = nothing
+@inline function evaluate!(drive, formulas::Tuple, t)
+    column, formula = first(formulas)
+    drive[column] = first(formula(t))
+    return evaluate!(drive, Base.tail(formulas), t)
+end
+
+"The rate that is a table of the drive: its last column."
+struct Sampled end
+
+"The rate ρ = φ'/φ at time `t`, once the drive is that of `t`."
+@inline rate(system::System, t) = rate(system.rate, system, t)
+@inline rate(rate, system, t) = first(rate(t))
+@inline rate(::Sampled, system, t) = @inbounds system.drive[end]
 
 @inline function load!(system::Network, y)
     d = system.arcs.inputs
@@ -107,12 +135,15 @@ end
 end
 
 # -- σ and its derivatives ---------------------------------------------------------------------------------------------------
-@inline activate(activations::Tuple, kind, a) =
-    kind == 1 ? first(activations)(a) : activate(Base.tail(activations), kind - 1, a)
+@inline activate(activations::Tuple, kind, at...) =
+    kind == 1 ? first(activations)(at...) : activate(Base.tail(activations), kind - 1, at...)
 @inline activate(::Tuple{}, kind, a) = (NaN, NaN, NaN)
+@inline activate(::Tuple{}, kind, x, a) = (NaN, NaN, NaN, NaN, NaN, NaN)
 
-"Replace a by σ(a) for neurons lo..hi, and keep σ'."
-@inline function activate!(system::Network, lo, hi)
+"Replace a by σ(a), or f(x, a), for neurons lo..hi, and keep its derivatives by a, and by x."
+@inline activate!(system::Network, lo, hi) = activate!(system.model, system, lo, hi)
+
+@inline function activate!(::Leaky, system, lo, hi)
     (; a, slope, activations, kind) = system
     if length(activations) == 1
         f = first(activations)
@@ -127,38 +158,22 @@ end
     return nothing
 end
 
-"Write ∂L/∂y to `pull`, 0 where there is no target."
-@inline function pull!(system::Network, y)
-    (; pull, outputs, drive, arcs) = system
-    if system.softmax
-        softmax_gradient!(pull, outputs, view(drive, arcs.inputs+1:length(drive)), y)
-        return nothing
-    end
-    @inbounds for (k, i) in enumerate(outputs)
-        z = drive[arcs.inputs+k]
-        gradient, _ = system.loss(y[i], z)
-        pull[k] = isnan(z) ? 0.0 : gradient
+function activate!(::General, system, lo, hi)
+    (; a, v, slope, decay, activations, kind, arcs) = system
+    for i in lo:hi
+        a[i], slope[i], decay[i], _... = activate(activations, kind[i], v[arcs.inputs+i], a[i])
     end
     return nothing
 end
 
-function softmax_gradient!(pull, outputs, z, y)
-    if any(isnan, z)
-        fill!(pull, 0.0)
-        return nothing
-    end
-    top = maximum(i -> y[i], outputs; init = -Inf)
-    norm, total = 0.0, 0.0
-    for (k, i) in enumerate(outputs)
-        pull[k] = exp(y[i] - top)
-        norm += pull[k]
-        total += z[k]
-    end
-    for k in eachindex(pull)
-        pull[k] = total * pull[k] / norm - z[k]
-    end
-    return nothing
-end
+"x'/c of neuron i, and minus its derivative by x, once it is activated."
+@inline speed(::Leaky, system, i, x) = @inbounds system.a[i] - x
+@inline speed(::General, system, i, x) = @inbounds system.a[i]
+@inline leak(::Leaky, system, i) = 1.0
+@inline leak(::General, system, i) = @inbounds -system.decay[i]
+
+"Write ∂L/∂y to `pull`, 0 where there is no target."
+@inline pull!(system::Network, y) = gradient!(system.pull, system.losses, system.drive, y)
 
 # -- the walk over the arcs --------------------------------------------------------------------------------------------------
 "a_i = Σ_j w_ij v_j for neurons lo..hi."
@@ -179,19 +194,36 @@ end
     walk!(arc, neuron, system, y, t, s)
 
 The equations of motion of `y` at time `t` and sign `s`, in one walk over the arcs: calls `arc(k, w, q, w', q')` for each
-arc k with its weight w and that weight's costate q, and `neuron(i, x, p, x', p')` for each neuron. `y` may be overwritten by
-them: an arc is not looked at again, and the neurons come last.
+weight k with its costate, and `neuron(i, x, p, x', p')` for each neuron. `y` may be overwritten by them: a weight is not
+looked at again, and the neurons come last.
 """
 @inline function walk!(arc::A, neuron::N, system::Network, y, t, s) where {A,N}
-    (; arcs, style, velocity, inertia, regularizer_scale, regularizer, a, slope, v, back) = system
-    ow, op, oq = offsets(system)
+    (; arcs, model, velocity, back) = system
+    _, op, _ = offsets(system)
     drive!(system, t)
     ρ = rate(system, t)
     load!(system, y)
     fill!(back, 0.0)
     sp = s * system.law.costate_sign
-    speed = -s / inertia
+    walk_arcs!(arc, system.weights, system, y, ρ, s, sp)
+    pull!(system, y)
     n, d = arcs.neurons, arcs.inputs
+    @inbounds for (k, i) in enumerate(system.outputs)
+        back[d+i] += system.loss_scale * system.pull[k]
+    end
+    @inbounds @simd ivdep for i in 1:n
+        x, p, c = y[i], y[op+i], velocity[i]
+        neuron(i, x, p, s * c * speed(model, system, i, x), muladd(sp, muladd(c * leak(model, system, i), p, -back[d+i]), -ρ * p))
+    end
+    return nothing
+end
+
+"The walk where each arc has its own weight: in blocks of neurons, whose weights stay in the cache."
+@inline function walk_arcs!(arc::A, ::Own, system, y, ρ, s, sp) where {A}
+    (; arcs, style, velocity, inertia, regularizer_scale, regularizer, slope, v, back) = system
+    ow, op, oq = offsets(system)
+    speeds = pace(inertia, s)
+    n = arcs.neurons
     lo = 1
     @inbounds while lo <= n
         hi = min(lo + system.block - 1, n)
@@ -205,18 +237,38 @@ them: an arc is not looked at again, and the neurons come last.
                 w, q = y[ow+k], y[oq+k]
                 bend, _ = regularizer(w)
                 back[j] = muladd(w, g, back[j])
-                arc(k, w, q, speed * q, muladd(-sp, muladd(g, v[j], regularizer_scale * bend), -ρ * q))
+                push = muladd(g, v[j], each(regularizer_scale, k) * bend)
+                arc(k, w, q, each(speeds, k) * q, muladd(-sp, push, -ρ * q))
             end
         end
         lo = hi + 1
     end
-    pull!(system, y)
-    @inbounds for (k, i) in enumerate(system.outputs)
-        back[d+i] += system.loss_scale * system.pull[k]
+    return nothing
+end
+
+"The walk where weights are tied or do not move: what moves each is summed over its arcs first."
+@inline function walk_arcs!(arc::A, shared::Shared, system, y, ρ, s, sp) where {A}
+    (; arcs, style, velocity, inertia, regularizer_scale, regularizer, slope, v, back) = system
+    ow, op, oq = offsets(system)
+    speeds, gradient = pace(inertia, s), fill!(shared.gradient, 0.0)
+    w, _ = spread!(shared, y, ow)
+    forward!(system, w, 0, 1, arcs.neurons)
+    activate!(system, 1, arcs.neurons)
+    @inbounds for i in 1:arcs.neurons
+        span = incoming(arcs, i)
+        g = velocity[i] * slope[i] * y[op+i]
+        for k in span
+            j = origin(style, arcs, k, first(span))
+            back[j] = muladd(w[k], g, back[j])
+            m = place(shared, k)
+            m == 0 || (gradient[m] += factor(shared, k) * g * v[j])
+        end
     end
-    @inbounds @simd ivdep for i in 1:n
-        x, p = y[i], y[op+i]
-        neuron(i, x, p, s * velocity[i] * (a[i] - x), muladd(sp, muladd(velocity[i], p, -back[d+i]), -ρ * p))
+    @inbounds for m in eachindex(gradient)
+        value, q = y[ow+m], y[oq+m]
+        bend, _ = regularizer(value)
+        push = muladd(each(regularizer_scale, m), bend, gradient[m])
+        arc(m, value, q, each(speeds, m) * q, muladd(-sp, push, -ρ * q))
     end
     return nothing
 end
@@ -232,11 +284,11 @@ end
 "One explicit Euler step, in place."
 function euler_step!(y, system::Network, work, t, step, s)
     ow, op, oq = offsets(system)
-    lead, speed = system.law.semi_implicit, -s / system.inertia * step
+    lead, speeds = system.law.semi_implicit, pace(system.inertia, s)
     function arc(k, w, q, _, dq)
         new = muladd(step, dq, q)
         @inbounds y[oq+k] = new
-        @inbounds y[ow+k] = muladd(speed, ifelse(lead, new, q), w)
+        @inbounds y[ow+k] = muladd(each(speeds, k) * step, ifelse(lead, new, q), w)
     end
     neuron(i, x, p, dx, dp) = @inbounds (y[i] = muladd(step, dx, x); y[op+i] = muladd(step, dp, p))
     return walk!(arc, neuron, system, y, t, s)

@@ -27,7 +27,7 @@ function workload()
         system = named(
             network; inputs = full ? 0 : 1, neurons = 2, source, target, outputs = [1], velocity = [1.0, 1.0],
             activations = (σ,), kind = [1, 1], inertia = 1.0, loss_scale = 1.0, regularizer_scale = strength,
-            softmax = false, loss = tracking, regularizer = quadratic, rate = steady, signals, law = chosen,
+            losses = (Separable(tracking, [1]),), regularizer = quadratic, rate = steady, signals, law = chosen,
         )
         if !limit && strength > 0
             functional = named(

@@ -1,7 +1,8 @@
 # The Jacobian of a network as a matrix that knows its structure, and the solve that eliminates the arcs.
 #
 # In (J - α) δ = b an arc meets the rest only through δx of its source, δa of its target and δp of both. Eliminating
-# (δw, δp_w) of every arc by hand leaves a dense system of 2n unknowns (δx, δp).
+# (δw, δp_w) of every arc by hand leaves a dense system of 2n unknowns (δx, δp). An arc that does not move has δw = 0.
+# Where arcs are tied this does not hold, and the matrix is a dense one.
 
 """
     ArcMatrix
@@ -12,17 +13,21 @@ method. With `limit`, the Jacobian of the backprop limit: x and p_x are at equil
 """
 mutable struct ArcMatrix <: AbstractMatrix{Float64}
     const arcs::Arcs
-    const velocity::Vector{Float64}
+    const weights::Union{Own,Shared}
     const outputs::Vector{Int}
-    const inertia::Float64
+    const inertia::Union{Float64,Vector{Float64}}
     const costate_sign::Float64
     const limit::Bool
+    const leaky::Bool  # then `mixed` and `double` are 0
     # the linearisation: everything that J is made of
     const v::Vector{Float64}  # (u, x)
-    const w::Vector{Float64}
-    const gain::Vector{Float64}  # c σ'
-    const second::Vector{Float64}  # c σ'' p
-    const g::Vector{Float64}  # c σ' p
+    const w::Vector{Float64}  # of all arcs, as `bend`
+    const decay::Vector{Float64}  # c ∂f/∂x, which is -c in (7)
+    const gain::Vector{Float64}  # c ∂f/∂a
+    const second::Vector{Float64}  # c ∂²f/∂a² p
+    const mixed::Vector{Float64}  # c ∂²f/∂x∂a p
+    const double::Vector{Float64}  # c ∂²f/∂x² p
+    const g::Vector{Float64}  # c ∂f/∂a p
     const bend::Vector{Float64}  # c k V''
     const loss::Matrix{Float64}  # c (loss weight) ∂²L/∂y², output by output
     rate::Float64
@@ -30,32 +35,37 @@ mutable struct ArcMatrix <: AbstractMatrix{Float64}
     shift::Float64
 end
 
-function ArcMatrix(system::Network; limit = false)
-    (; arcs, velocity, outputs, inertia, law) = system
+ArcMatrix(system::Network; limit = false) = ArcMatrix(
+    system.arcs, system.weights, system.outputs, system.inertia, system.law.costate_sign, limit, system.model isa Leaky,
+)
+
+function ArcMatrix(arcs, weights, outputs, inertia, costate_sign, limit, leaky)
     n, count = arcs.neurons, length(arcs)
+    by_neuron, by_arc = ntuple(_ -> zeros(n), 6), zeros(count)
     return ArcMatrix(
-        arcs, velocity, outputs, inertia, law.costate_sign, limit, zeros(arcs.inputs + n), zeros(count), zeros(n),
-        zeros(n), zeros(n), zeros(count), zeros(length(outputs), length(outputs)), 0.0, 1.0, 0.0,
+        arcs, weights, outputs, inertia, costate_sign, limit, leaky, zeros(arcs.inputs + n), by_arc, by_neuron..., zeros(count),
+        zeros(length(outputs), length(outputs)), 0.0, 1.0, 0.0,
     )
 end
 
-jacobian_prototype(system::Network) = ArcMatrix(system)
+"The matrix of the implicit methods: one that knows its structure, or where arcs are tied or none moves a dense one."
+jacobian_prototype(system::Network; limit = false) =
+    if tied(system.weights) || moving(system) == 0
+        zeros(ntuple(_ -> 2 * moving(system) + (limit ? 0 : 2 * system.arcs.neurons), 2))
+    else
+        ArcMatrix(system; limit)
+    end
 
-Base.size(A::ArcMatrix) = (k = (A.limit ? 0 : 2 * A.arcs.neurons) + 2 * length(A.arcs); (k, k))
-Base.similar(A::ArcMatrix) = copyto!(
-    ArcMatrix(
-        A.arcs, A.velocity, A.outputs, A.inertia, A.costate_sign, A.limit, similar(A.v), similar(A.w), similar(A.gain),
-        similar(A.second), similar(A.g), similar(A.bend), similar(A.loss), 0.0, 1.0, 0.0,
-    ),
-    A,
-)
+Base.size(A::ArcMatrix) = (k = (A.limit ? 0 : 2 * A.arcs.neurons) + 2 * moving(A.weights, A.arcs); (k, k))
+Base.similar(A::ArcMatrix) =
+    copyto!(ArcMatrix(A.arcs, A.weights, A.outputs, A.inertia, A.costate_sign, A.limit, A.leaky), A)
 Base.copy(A::ArcMatrix) = similar(A)
 Base.deepcopy_internal(A::ArcMatrix, ::IdDict) = similar(A)
 Base.similar(A::ArcMatrix, ::Type{Float64}) = similar(A)
 Base.fill!(A::ArcMatrix, value) = A  # asked for by solvers to make a pattern visible; there is none
 
 function Base.copyto!(B::ArcMatrix, A::ArcMatrix)
-    for name in (:v, :w, :gain, :second, :g, :bend, :loss)
+    for name in (:v, :w, :decay, :gain, :second, :mixed, :double, :g, :bend, :loss)
         copyto!(getfield(B, name), getfield(A, name))
     end
     B.rate, B.s, B.shift = A.rate, A.s, A.shift
@@ -64,30 +74,36 @@ end
 
 "Put ∂(rhs)/∂y at time `t` into `A`."
 function jacobian!(A::ArcMatrix, system::Network, y, t, s)
-    (; arcs, velocity, a, slope, regularizer, regularizer_scale) = system
+    (; arcs, weights, velocity, slope, regularizer, regularizer_scale) = system
     ow, op, _ = offsets(system)
     drive!(system, t)
     load!(system, y)
-    forward!(system, y, ow, 1, arcs.neurons)
-    curve!(system)
+    w, before = spread!(weights, y, ow)
+    forward!(system, w, before, 1, arcs.neurons)
+    curve!(system.model, system)
     copyto!(A.v, system.v)
     @inbounds for i in 1:arcs.neurons
-        p = y[op+i]
-        A.gain[i] = velocity[i] * slope[i]
-        A.second[i] = velocity[i] * system.curvature[i] * p
+        p, c = y[op+i], velocity[i]
+        A.decay[i] = c * system.decay[i]
+        A.gain[i] = c * slope[i]
+        A.second[i] = c * system.curvature[i] * p
+        A.mixed[i] = c * system.mixed[i] * p
+        A.double[i] = c * system.double[i] * p
         A.g[i] = A.gain[i] * p
     end
     @inbounds for k in 1:length(arcs)
-        A.w[k] = y[ow+k]
-        A.bend[k] = regularizer_scale * last(regularizer(A.w[k]))
+        A.w[k] = w[before+k]
+        m = place(weights, k)
+        A.bend[k] = m == 0 ? 0.0 : each(regularizer_scale, m) * last(regularizer(y[ow+m]))
     end
-    loss_hessian!(A.loss, system, y)
+    hessian!(A.loss, system.losses, system.drive, y)
+    A.loss .*= system.loss_scale
     A.rate, A.s, A.shift = rate(system, t), s, 0.0
     return nothing
 end
 
-"Replace a by σ(a), and keep σ' and σ''."
-function curve!(system::Network)
+"Replace a by σ(a), or f(x, a), and keep all its derivatives."
+function curve!(::Leaky, system)
     (; a, slope, curvature, activations, kind) = system
     @inbounds for i in eachindex(a)
         a[i], slope[i], curvature[i] = activate(activations, kind[i], a[i])
@@ -95,18 +111,11 @@ function curve!(system::Network)
     return nothing
 end
 
-function loss_hessian!(out, system::Network, y)
-    (; outputs, drive, arcs, loss_scale) = system
-    z = view(drive, arcs.inputs+1:length(drive))
-    fill!(out, 0.0)
-    if !system.softmax
-        for (k, i) in enumerate(outputs)
-            out[k, k] = isnan(z[k]) ? 0.0 : loss_scale * last(system.loss(y[i], z[k]))
-        end
-    elseif !any(isnan, z)
-        share = exp.(y[outputs] .- maximum(y[outputs]))
-        share ./= sum(share)
-        out .= (loss_scale * sum(z)) .* (Diagonal(share) .- share .* share')
+function curve!(::General, system)
+    (; a, v, slope, decay, curvature, mixed, double, activations, kind, arcs) = system
+    for i in eachindex(a)
+        a[i], slope[i], decay[i], curvature[i], mixed[i], double[i] =
+            activate(activations, kind[i], v[arcs.inputs+i], a[i])
     end
     return nothing
 end
@@ -124,7 +133,7 @@ end
 
 "A bound on ‖J - α‖ by rows, O(arcs): switching solvers ask for the norm to judge stiffness."
 function LinearAlgebra.opnorm(A::ArcMatrix, p::Real = 2)
-    (; arcs, v, w, g, bend, velocity, inertia, rate, shift) = A
+    (; arcs, v, w, g, bend, decay, mixed, double, inertia, rate, shift) = A
     n, d = arcs.neurons, arcs.inputs
     pull = zeros(d + n)  # row of p_x, by vertex
     largest = 0.0
@@ -133,21 +142,22 @@ function LinearAlgebra.opnorm(A::ArcMatrix, p::Real = 2)
         reach = sum(k -> abs(v[arcs.source[k]]), span; init = 0.0)
         inner = sum(k -> arcs.source[k] > d ? abs(w[k]) : 0.0, span; init = 0.0)
         gain, second = abs(A.gain[i]), abs(A.second[i])
-        largest = max(largest, velocity[i] + shift + gain * (reach + inner))
+        through = second * (reach + inner) + gain + abs(mixed[i])
+        largest = max(largest, abs(decay[i]) + shift + gain * (reach + inner))
+        pull[d+i] += abs(mixed[i]) * (reach + inner) + abs(double[i])
         for k in span
             j = arcs.source[k]
-            pull[j] += abs(w[k]) * (second * (reach + inner) + gain) + abs(g[i])
-            row = abs(v[j]) * (second * (reach + inner) + gain) + abs(g[i]) + abs(bend[k]) + abs(rate) + shift
-            largest = max(largest, row)
+            pull[j] += abs(w[k]) * through + abs(g[i])
+            largest = max(largest, abs(v[j]) * through + abs(g[i]) + abs(bend[k]) + abs(rate) + shift)
         end
     end
     for i in 1:n
-        largest = max(largest, pull[d+i] + velocity[i] + abs(rate) + shift)
+        largest = max(largest, pull[d+i] + abs(decay[i]) + abs(rate) + shift)
     end
     for (k, i) in enumerate(A.outputs)
-        largest = max(largest, pull[d+i] + velocity[i] + abs(rate) + shift + sum(abs, view(A.loss, k, :)))
+        largest = max(largest, pull[d+i] + abs(decay[i]) + abs(rate) + shift + sum(abs, view(A.loss, k, :)))
     end
-    return max(largest, 1 / inertia)
+    return max(largest, 1 / minimum(inertia))
 end
 
 # -- elimination -------------------------------------------------------------------------------------------------------------
@@ -176,9 +186,10 @@ end
 
 "Form and factor what is left of `A` after the arcs are eliminated: O(arcs) + O(n³)."
 function eliminate!(E::Elimination, A::ArcMatrix)
-    A.arcs.full ? gather!(E, A, Full()) : gather!(E, A, Listed())
+    style = A.arcs.full ? Full() : Listed()
+    gather!(E, A, style, A.weights, A.inertia)
     (; across, pivot, spread, scaled, matrix) = E
-    (; s, rate, shift, velocity, gain, second) = A
+    (; s, rate, shift, decay, gain, second, mixed) = A
     n, sp = A.arcs.neurons, s * A.costate_sign
     slow = A.limit ? 0.0 : 1.0  # x and p_x have no inertia in the limit
     @inbounds for i in 1:n
@@ -192,11 +203,12 @@ function eliminate!(E::Elimination, A::ArcMatrix)
     end
     outer!(view(matrix, n+1:2n, 1:n), scaled, across, -sp)
     @inbounds for i in 1:n
-        matrix[i, i] -= s * velocity[i] + slow * shift
+        matrix[i, i] += s * decay[i] - slow * shift
         matrix[i, n+i] = s * sp * pivot[i] * spread[i] * gain[i]^2
-        matrix[n+i, n+i] += sp * velocity[i] - slow * (rate + shift)
+        matrix[n+i, n+i] -= sp * decay[i] + slow * (rate + shift)
         matrix[n+i, i] -= E.reduced[i]
     end
+    A.leaky || add_mixed!(E, A, sp)
     for (k, i) in enumerate(A.outputs), (l, j) in enumerate(A.outputs)
         matrix[n+i, j] -= sp * A.loss[k, l]
     end
@@ -204,19 +216,37 @@ function eliminate!(E::Elimination, A::ArcMatrix)
     return E
 end
 
+"What ∂²f/∂x∂a and ∂²f/∂x² add to the matrix: δx_i meets δa_i in the neuron itself."
+function add_mixed!(E::Elimination, A::ArcMatrix, sp)
+    (; across, pivot, spread, matrix) = E
+    (; s, gain, mixed, double) = A
+    n = A.arcs.neurons
+    @inbounds for i in 1:n
+        own = pivot[i] * mixed[i]
+        for j in 1:n
+            matrix[n+j, i] -= sp * across[j, i] * own
+            matrix[n+i, j] -= sp * across[j, i] * own
+        end
+        matrix[i, i] += s * sp * gain[i] * own * spread[i]
+        matrix[n+i, n+i] -= spread[i] * own * gain[i]  # (s κ)² = 1
+        matrix[n+i, i] -= spread[i] * own * mixed[i] + sp * double[i]
+    end
+    return nothing
+end
+
 "The walk over the arcs: 1/D, how δx moves a, and the sums over arcs; s κ Σ_i g_i²/D goes to `reduced` for a moment."
-function gather!(E::Elimination, A::ArcMatrix, style)
+function gather!(E::Elimination, A::ArcMatrix, style, weights, inertia)
     (; inverse, across, pivot, spread, reduced) = E
     (; arcs, v, w, g, bend, second) = A
     n, d, sp = arcs.neurons, arcs.inputs, A.s * A.costate_sign
-    inert = (A.rate + A.shift) * A.shift * A.inertia / A.s
+    inert = (A.rate + A.shift) * A.shift / A.s
     fill!(across, 0.0)
     fill!(reduced, 0.0)
     @inbounds for i in 1:n
         span, total = incoming(arcs, i), 0.0
         for k in span
-            j = origin(style, arcs, k, first(span))
-            inverse[k] = 1 / (inert - sp * bend[k])
+            j, m = origin(style, arcs, k, first(span)), place(weights, k)
+            inverse[k] = m == 0 ? 0.0 : 1 / (inert * each(inertia, m) - sp * bend[k])
             total += v[j]^2 * inverse[k]
             j > d || continue
             across[j-d, i] = w[k] + sp * g[i] * v[j] * inverse[k]
@@ -230,21 +260,21 @@ end
 
 "Solve `A δ = b` with the arcs eliminated by `E`."
 LinearAlgebra.ldiv!(δ::AbstractVector, E::Elimination, A::ArcMatrix, b::AbstractVector) =
-    A.arcs.full ? back!(δ, E, A, b, Full()) : back!(δ, E, A, b, Listed())
+    back!(δ, E, A, b, A.arcs.full ? Full() : Listed(), A.weights, A.inertia)
 
-function back!(δ, E::Elimination, A::ArcMatrix, b, style)
+function back!(δ, E::Elimination, A::ArcMatrix, b, style, weights, inertia)
     (; inverse, across, pivot, spread, reduced, da, h, dx) = E
-    (; arcs, v, g, gain, second, bend, s, rate, shift, inertia, limit) = A
-    n, d, count, sp = arcs.neurons, arcs.inputs, length(arcs), s * A.costate_sign
+    (; arcs, v, g, gain, second, mixed, bend, s, rate, shift, limit) = A
+    n, d, count, sp = arcs.neurons, arcs.inputs, moving(weights, arcs), s * A.costate_sign
     ow = limit ? 0 : n
     op, oq = ow + count, limit ? count : 2n + count
-    lag = (rate + shift) * inertia / s
+    lag = (rate + shift) / s
     fill!(dx, 0.0)  # holds Σ_i g_i r / D until δx is known
     @inbounds for i in 1:n
         span, total = incoming(arcs, i), 0.0
         @simd ivdep for k in span
-            j = origin(style, arcs, k, first(span))
-            r = (b[oq+k] - lag * b[ow+k]) * inverse[k]
+            j, m = origin(style, arcs, k, first(span)), place(weights, k)
+            r = m == 0 ? 0.0 : (b[oq+m] - lag * each(inertia, m) * b[ow+m]) * inverse[k]
             total += v[j] * r
             dx[j] += g[i] * r
         end
@@ -253,7 +283,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
     end
     @inbounds for i in 1:n
         reduced[i] = (limit ? 0.0 : b[i]) - s * gain[i] * pivot[i] * da[i]
-        reduced[n+i] = (limit ? 0.0 : b[op+i]) + sp * dx[d+i]
+        reduced[n+i] = (limit ? 0.0 : b[op+i]) + sp * (dx[d+i] + mixed[i] * pivot[i] * da[i])
     end
     mul!(view(reduced, n+1:2n), across, h, sp, 1.0)
     solve!(E.matrix, E.rows, reduced)
@@ -265,20 +295,23 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style)
     end
     mul!(h, transpose(across), view(reduced, 1:n))
     @inbounds for i in 1:n
-        da[i] = pivot[i] * (h[i] + da[i] + sp * spread[i] * gain[i] * reduced[n+i])
-        h[i] = second[i] * da[i] + gain[i] * reduced[n+i]
+        push = gain[i] * reduced[n+i] + mixed[i] * reduced[i]
+        da[i] = pivot[i] * (h[i] + da[i] + sp * spread[i] * push)
+        h[i] = second[i] * da[i] + push
     end
     # δp_w comes from the row that loses less: that of p_w when steps are short, that of w when they are long
     short = shift >= 1 && rate + shift > 0
     @inbounds for i in 1:n
         span, hi, gi = incoming(arcs, i), h[i], g[i]
         @simd ivdep for k in span
-            j = origin(style, arcs, k, first(span))
-            bw, bq = b[ow+k], b[oq+k]
-            push = sp * (v[j] * hi + gi * dx[j])
-            step = (bq - lag * bw + push) * inverse[k]
-            δ[oq+k] = short ? -(push + sp * bend[k] * step + bq) / (rate + shift) : -(inertia / s) * (bw + shift * step)
-            δ[ow+k] = step
+            j, m = origin(style, arcs, k, first(span)), place(weights, k)
+            if m != 0
+                bw, bq, mass = b[ow+m], b[oq+m], each(inertia, m)
+                push = sp * (v[j] * hi + gi * dx[j])
+                step = (bq - lag * mass * bw + push) * inverse[k]
+                δ[oq+m] = short ? -(push + sp * bend[k] * step + bq) / (rate + shift) : -(mass / s) * (bw + shift * step)
+                δ[ow+m] = step
+            end
         end
     end
     limit && return δ
@@ -310,33 +343,47 @@ end
 "Call `put(i, j, value)` for the entries of the Jacobian `A` (several calls for one entry add up)."
 function entries(put, A::ArcMatrix)
     A.limit && throw(ArgumentError("entries are those of the full system"))
-    (; arcs, v, w, gain, second, g, bend, velocity, s, rate, inertia) = A
-    n, d, count, sp = arcs.neurons, arcs.inputs, length(arcs), s * A.costate_sign
+    (; arcs, weights, v, w, decay, gain, second, mixed, double, g, bend, s, rate, inertia) = A
+    n, d, count, sp = arcs.neurons, arcs.inputs, moving(weights, arcs), s * A.costate_sign
     ow, op, oq = n, n + count, 2n + count
+    seen = falses(count)
     for i in 1:n
         span = incoming(arcs, i)
-        put(i, i, -s * velocity[i])
-        put(op + i, op + i, sp * velocity[i] - rate)
+        put(i, i, s * decay[i])
+        put(op + i, op + i, -sp * decay[i] - rate)
+        put(op + i, i, -sp * double[i])
         for k in span
-            j = Int(arcs.source[k])
-            put(i, ow + k, s * gain[i] * v[j])
-            put(ow + k, oq + k, -s / inertia)
-            put(oq + k, ow + k, -sp * bend[k])
-            put(oq + k, oq + k, -rate)
-            put(oq + k, op + i, -sp * v[j] * gain[i])
-            for l in span
-                m = Int(arcs.source[l])
-                put(oq + k, ow + l, -sp * v[j] * second[i] * v[m])
-                m > d && put(oq + k, m - d, -sp * v[j] * second[i] * w[l])
+            j, e = Int(arcs.source[k]), place(weights, k)
+            own(l) = (place(weights, l), factor(weights, l) * v[arcs.source[l]])
+            if e > 0
+                put(i, ow + e, s * gain[i] * last(own(k)))
+                if !seen[e]
+                    seen[e] = true
+                    put(ow + e, oq + e, -s / each(inertia, e))
+                    put(oq + e, ow + e, -sp * bend[k])
+                    put(oq + e, oq + e, -rate)
+                end
+                put(oq + e, op + i, -sp * last(own(k)) * gain[i])
+                put(oq + e, i, -sp * last(own(k)) * mixed[i])
+                put(op + i, ow + e, -sp * mixed[i] * last(own(k)))
+                for l in span
+                    m, (f, by_weight) = Int(arcs.source[l]), own(l)
+                    f > 0 && put(oq + e, ow + f, -sp * last(own(k)) * second[i] * by_weight)
+                    m > d && put(oq + e, m - d, -sp * last(own(k)) * second[i] * w[l])
+                end
             end
             j > d || continue
             put(i, j - d, s * gain[i] * w[k])
-            put(op + j - d, ow + k, -sp * g[i])
-            put(oq + k, j - d, -sp * g[i])
+            if e > 0
+                put(op + j - d, ow + e, -sp * g[i] * factor(weights, k))
+                put(oq + e, j - d, -sp * g[i] * factor(weights, k))
+            end
             put(op + j - d, op + i, -sp * w[k] * gain[i])
+            put(op + j - d, i, -sp * w[k] * mixed[i])
+            put(op + i, j - d, -sp * mixed[i] * w[k])
             for l in span
-                m = Int(arcs.source[l])
-                put(op + j - d, ow + l, -sp * w[k] * second[i] * v[m])
+                m, (f, by_weight) = Int(arcs.source[l]), own(l)
+                f > 0 && put(op + j - d, ow + f, -sp * w[k] * second[i] * by_weight)
                 m > d && put(op + j - d, m - d, -sp * w[k] * second[i] * w[l])
             end
         end

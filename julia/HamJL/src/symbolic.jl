@@ -16,9 +16,9 @@ struct Symbolic{N,M,F,J,P} <: System
 end
 
 function Symbolic(; states, flow, second, rate, signals, law)
-    channels = length(signals)
+    channels = length(signals) - (rate isa Sampled)
     return Symbolic{2states,2states + channels + 1,typeof(flow),typeof(second),typeof(rate)}(
-        flow, second, rate, signals, law, zeros(channels),
+        flow, second, rate, signals, law, zeros(length(signals)),
     )
 end
 
@@ -27,7 +27,6 @@ dimension(::Symbolic{N}) where {N} = N
 full_dimension(::Symbolic{N}) where {N} = N
 restrict(::Symbolic, y) = copy(y)
 full!(out, ::Symbolic, y, t) = copyto!(out, y)
-rate(system::Symbolic, t) = first(system.rate(t))
 
 @inline function arguments(system::Symbolic{N,M}, y, t) where {N,M}
     for table in system.signals

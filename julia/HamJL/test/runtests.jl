@@ -23,22 +23,51 @@ const WELL = f(("w",), "w**3 - w", "3*w**2 - 1")
 const QUARTIC = f(("y", "z"), "(y - z)**3", "3*(y - z)**2")
 cosine(column) = HamJL.Table([0.0], [0.1], [0.5], [0.3], [0.0], Float64[], [column])
 
+"The loss that a network of these outputs has in the tests."
+terms(outputs, softmax) = (softmax ? HamJL.Softmax(collect(eachindex(outputs))) : HamJL.Separable(QUARTIC, collect(eachindex(outputs))),)
+
 "A random network of d inputs and n neurons, with two kinds of neurons and the last two as outputs."
 function random_network(rng, d, n, density; law = HamJL.Law(costate_sign = -1), dag = false, softmax = false)
     arcs = [(j, i) for i in 1:n for j in 1:d+n if rand(rng) < density && !(dag && j - d >= i)]
     return HamJL.network(;
         inputs = d, neurons = n, source = first.(arcs), target = last.(arcs), outputs = [n - 1, n],
         velocity = 1 .+ 3rand(rng, n), activations = (TANH, SINE), kind = rand(rng, 1:2, n), inertia = 0.7,
-        loss_scale = 2.0, regularizer_scale = 0.3, softmax, loss = QUARTIC, regularizer = WELL, rate = f(("t",), "0.3"),
+        loss_scale = 2.0, regularizer_scale = 0.3, losses = terms([n - 1, n], softmax), regularizer = WELL, rate = f(("t",), "0.3"),
         signals = [cosine(k) for k in 1:d+2], law,
+    )
+end
+
+# f(x, a) of x' = c f, and its derivatives by a, x, aa, xa, xx: an integrator, and a leaky neuron with a twist
+const SUM = f(("x", "a"), "a", "1", "0", "0", "0", "0")
+const TWIST = f(("x", "a"), "sin(a)*x - x**3", "cos(a)*x", "sin(a) - 3*x**2", "-sin(a)*x", "cos(a)", "-6*x")
+const REST = f(("x", "a"), "sin(a) - x - x**3", "cos(a)", "-1 - 3*x**2", "-sin(a)", "0", "-6*x")
+
+"`random_network` in a wider vocabulary: other neurons, masses, some weights frozen or tied, weights of the losses."
+function mixed_network(rng, d, n, density; ties, law = HamJL.Law(costate_sign = -1), dag = false, rest = false)
+    arcs = [(j, i) for i in 1:n for j in 1:d+n if rand(rng) < density && !(dag && j - d >= i)]
+    count = length(arcs)
+    place = ties === :tied ? rand(rng, 0:count÷2, count) : cumsum(rand(rng, 0:1, count))
+    ties === :tied || (place .*= [true; diff(place) .> 0] .& (place .> 0))
+    present = sort(unique(filter(>(0), place)))
+    place = [p == 0 ? 0 : searchsortedfirst(present, p) for p in place]
+    factor = ties === :tied ? randn(rng, count) : ones(count)
+    weights = ties === :own ? HamJL.Own() : HamJL.Shared(place, factor, (place .== 0) .* randn(rng, count))
+    moving = HamJL.moving(weights, arcs)
+    return HamJL.network(;
+        inputs = d, neurons = n, source = first.(arcs), target = last.(arcs), outputs = [n - 1, n],
+        velocity = 1 .+ 3rand(rng, n), activations = rest ? (REST,) : (SUM, TWIST, REST), leaky = false,
+        kind = rand(rng, 1:(rest ? 1 : 3), n), inertia = 0.5 .+ rand(rng, moving), loss_scale = 2.0,
+        regularizer_scale = rand(rng, moving), losses = terms([n - 1, n], false), regularizer = WELL,
+        rate = HamJL.Sampled(), weighted = true, formulas = ((d + 3, f(("t",), "1 + t**2")),), weights, law,
+        signals = [cosine.(1:d+2); cosine(d + 4); cosine(d + 5)],
     )
 end
 
 "Two neurons in a chain behind a third that hears the input and the first; or what is given in their place."
 small_network(; parts...) = HamJL.network(;
     inputs = 1, neurons = 3, source = [1, 4, 2, 3], target = [1, 1, 2, 3], outputs = [3], velocity = [1.0, 2.0, 5.0],
-    activations = (TANH,), kind = ones(Int, 3), inertia = 1.0, loss_scale = 2.0, regularizer_scale = 0.1, softmax = false,
-    loss = QUARTIC, regularizer = WELL, rate = HamJL.Constant(0.3), signals = [cosine(1), cosine(2)],
+    activations = (TANH,), kind = ones(Int, 3), inertia = 1.0, loss_scale = 2.0, regularizer_scale = 0.1,
+    losses = terms([3], false), regularizer = WELL, rate = HamJL.Constant(0.3), signals = [cosine(1), cosine(2)],
     law = HamJL.Law(costate_sign = -1), parts...,
 )
 
@@ -149,6 +178,43 @@ end
                 b = randn(rng, length(y))
                 δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(W), W), W, b)
                 @test (J - shift * I) * δ ≈ b rtol = 1e-9
+            end
+        end
+    end
+
+    @testset "the Jacobian in the wider vocabulary" begin
+        rng = Xoshiro(13)
+        for (d, n, density) in ((0, 4, 1.1), (2, 6, 0.6)), s in (1.0, -1.0), sign in (1, -1), ties in (:own, :frozen, :tied)
+            system = mixed_network(rng, d, n, density; ties, law = HamJL.Law(costate_sign = sign))
+            y = randn(rng, HamJL.dimension(system))
+            J = numerical(y -> rhs(system, y, 0.4, s), y)
+            A = HamJL.jacobian_prototype(system)
+            HamJL.jacobian!(A, system, y, 0.4, s)
+            @test (A isa Matrix) == (ties === :tied)
+            @test Matrix(A) ≈ J rtol = 1e-7
+            A isa Matrix && continue
+            @test opnorm(A, Inf) >= opnorm(J, Inf) * (1 - 1e-12)
+            for shift in (0.3, 2.0, 1e3)
+                A.shift = shift
+                b = randn(rng, length(y))
+                δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(A), A), A, b)
+                @test Matrix(A) * δ ≈ b rtol = 1e-9  # with the shift
+            end
+        end
+        for dag in (true, false), ties in (:own, :frozen, :tied)
+            network = mixed_network(rng, 2, 5, 0.6; ties, dag, rest = true, law = HamJL.Law(costate_sign = -1, limit = true))
+            system = HamJL.Limit(network)
+            y = HamJL.restrict(system, 0.3 * randn(rng, HamJL.full_dimension(system)))
+            J = numerical(y -> rhs(system, y, 0.4, 1.0), y; h = 1e-5)
+            A = HamJL.jacobian_prototype(system)
+            HamJL.jacobian!(A, system, y, 0.4, 1.0)
+            if A isa Matrix
+                @test A ≈ J rtol = 1e-5
+            else
+                A.shift = 0.7
+                b = randn(rng, length(y))
+                δ = ldiv!(similar(b), HamJL.eliminate!(HamJL.Elimination(A), A), A, b)
+                @test (J - 0.7I) * δ ≈ b rtol = 1e-5
             end
         end
     end
@@ -309,7 +375,7 @@ end
         steps = map((1e2, 1e4, 1e6)) do c
             system = small_network(;
                 source = [1, 2, 3], target = [1, 2, 3], velocity = fill(c, 3), loss_scale = c,
-                loss = f(("y", "z"), "y - z", "1"), regularizer = f(("w",), "w", "1"), rate = f(("t",), "0.5"),
+                losses = (HamJL.Separable(f(("y", "z"), "y - z", "1"), [1]),), regularizer = f(("w",), "w", "1"), rate = f(("t",), "0.5"),
             )
             _, _, _, status, _, statistics = integrated(system, "FBDF", fill(0.1, 12); rtol = 1e-6)
             @test status == "success"
@@ -323,7 +389,7 @@ end
         system = small_network(;
             inputs = 0, neurons = 2, source = [1, 2, 1, 2], target = [1, 1, 2, 2], outputs = [1], velocity = ones(2),
             activations = (cube,), kind = ones(Int, 2), loss_scale = 1.0, regularizer_scale = 0.0,
-            loss = f(("y", "z"), "y - z", "1"), rate = f(("t",), "0"), signals = [cosine(1)], law = HamJL.Law(),
+            losses = (HamJL.Separable(f(("y", "z"), "y - z", "1"), [1]),), rate = f(("t",), "0"), signals = [cosine(1)], law = HamJL.Law(),
         )
         for method in ("Euler", "Tsit5", "FBDF", "auto")
             states, _, rows, status, reached, _ =
