@@ -282,9 +282,10 @@ class TrajectoryAccessor:
         -------
         xarray.Dataset
             On ``time``: ``hamiltonian``; the powers ``dissipation``, ``target``, ``input``, ``reversal`` (and
-            ``loss_weight``, where losses have weights of their own) that sum to d(H/φ)/dt; and over the interval that ends at each sample, ``change`` (observed), ``predicted`` (Simpson's
-            rule on the powers) and ``imbalance`` (their difference). NaN at the first sample and over intervals with a
-            sign flip or a jump of a signal. Accurate to the fourth order of the sampling interval.
+            ``loss_weight``, where losses have weights in time) that sum to d(H/φ)/dt; and over the interval that ends
+            at each sample, ``change`` (observed), ``predicted`` (Simpson's rule on the powers) and ``imbalance`` (their
+            difference). NaN at the first sample and over intervals with a sign flip or a jump of a signal. Accurate to
+            the fourth order of the sampling interval.
         """
         _, record = self._record()
         powers, balance = analysis.powers(record), analysis.balance(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -191,7 +192,7 @@ def _labelled(
         "gradient_x": (neuron[1:], start[:n], "dG/dx(0)", "cost"),
         "gradient_w": (weight[1:], start[n:], "dG/dw(0)", "cost"),
     }
-    coords = {
+    coords: dict[str, Any] = {
         "time": ("time", time, {"long_name": "time", "units": "time unit"}),
         "neuron": list(problem.network.neurons),
         "arc": list(problem.network.arcs),

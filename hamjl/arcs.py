@@ -74,8 +74,9 @@ def on_arcs(network: Network, value: Any, what: str) -> Array:
                 )
             value = value.sel({dim: list(names)})
     elif isinstance(value, xr.DataArray):
-        names = {"arc": network.arcs, "weight": network.weights}.get(str(value.dims[0])) if value.ndim == 1 else None
-        if names is None:
+        known = {"arc": network.arcs, "weight": network.weights}
+        names = known.get(str(value.dims[0]), ()) if value.ndim == 1 else ()
+        if not names:
             raise ProblemError(f"{what} must be on 'arc' alone, got {dict(value.sizes)}: select or name it.")
         if value.dims[0] in value.indexes:
             if sorted(map(str, value.indexes[value.dims[0]])) != sorted(names):
@@ -88,8 +89,8 @@ def on_arcs(network: Network, value: Any, what: str) -> Array:
         return values[network.target, network.source]
     if values.shape not in ((len(network.source),), (len(network.weights),)):
         raise ProblemError(
-            f"{what} must be one number, or one for each of {len(network.source)} arcs, got shape {values.shape}: match "
-            "them."
+            f"{what} must be one number, or one for each of {len(network.source)} arcs, got shape {values.shape}: "
+            "match them."
         )
     return values
 

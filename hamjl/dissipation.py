@@ -32,8 +32,8 @@ def as_dissipation(value: Any) -> Dissipation:
         values = value.spec["data"].values if value.spec["kind"] == "series" else np.zeros(0)
         if values.ndim != 1 or not len(values) or not (values > 0).all():
             raise ProblemError(
-                f"a sampled dissipation φ must be positive, on 'time' alone, got {shown(value.spec)}: give a DataArray, or "
-                "a formula."
+                f"a sampled dissipation φ must be positive, on 'time' alone, got {shown(value.spec)}: give an array, "
+                "or a formula."
             )
         return value
     if isinstance(value, str) or is_sympy(value):
@@ -71,8 +71,8 @@ def check_dissipation(phi: Dissipation, span: tuple[float, float]) -> None:
         (start, stop), (low, high) = span, phi.domain
         if low > start or high < stop:
             raise ProblemError(
-                f"dissipation φ must cover the span {start:g} to {stop:g}, got samples from {low:g} to {high:g}: shorten "
-                "the span or extend them."
+                f"dissipation φ must cover the span {start:g} to {stop:g}, got samples from {low:g} to {high:g}: "
+                "shorten the span or extend them."
             )
         return
     with np.errstate(all="ignore"):

@@ -110,7 +110,7 @@ def neuron(value: Any) -> str:
 
 
 def neuron_program(value: str, activation: str) -> Program:
-    """f, and its derivatives ``fx``, ``fa``, ``fxx``, ``fxa``, ``faa`` by the state x and the activation's argument a."""
+    """f, and its derivatives ``fx``, ``fa``, ``fxx``, ``fxa``, ``faa`` by the state x and by a = Σ_j w_ij x_j."""
     text = composed(NEURONS.get(value, value), "sigma", ACTIVATIONS.get(activation, activation), "a")
     results = {"f": "", "fx": "x", "fa": "a", "fxx": "xx", "fxa": "xa", "faa": "aa"}
     return program(text, ("x", "a"), results, "neuron")

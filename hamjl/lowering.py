@@ -116,8 +116,8 @@ def control_values(
         lost = np.abs(weights.tangent(moved) - values).max(initial=0.0)
         if lost > SLACK * np.abs(values).max(initial=0.0):
             raise ProblemError(
-                f"{what} must move tied arcs together and frozen ones not at all, got another control: give one of this "
-                "problem."
+                f"{what} must move tied arcs together and frozen ones not at all, got another control: give one of "
+                "this problem."
             )
         values = moved
     return given["time"].values.astype(np.float64), values
@@ -205,8 +205,8 @@ def check_settles(network: Network, what: str) -> None:
     for name, model in zip(network.neurons, network.neuron, strict=True):
         if model != "leaky" and not functions.settles(model):
             raise ProblemError(
-                f"{what} needs neurons that come to rest, f(x, a) = 0, got {name!r} with f = {shown(model)}, which does "
-                "not depend on x: use another law, or add a leak."
+                f"{what} needs neurons that come to rest, f(x, a) = 0, got {name!r} with f = {shown(model)}, which "
+                "does not depend on x: use another law, or add a leak."
             )
 
 

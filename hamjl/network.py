@@ -195,6 +195,91 @@ class Network(Plain):
         )
 
     @classmethod
+    def convolutional(
+        cls,
+        shape: int | Sequence[int],
+        kernel: int | Sequence[int],
+        *,
+        channels: int = 1,
+        stride: int = 1,
+        bias: bool = False,
+        outputs: Sequence[str] | int | None = None,
+        activation: Activation = "tanh",
+        velocity: Velocity = 1.0,
+        neuron: Activation = "leaky",
+    ) -> Network:
+        """Neurons that look at inputs on a grid through shared kernels: a_p = Σ_q kernel_q u_{stride p + q} (+ bias).
+
+        Parameters
+        ----------
+        shape : int or (int, int)
+            Of the grid of inputs, named ``u0, u1, …`` or ``u0_0, u0_1, …`` (row, column).
+        kernel : int or (int, int)
+            Its size, as many dimensions. Its weights are ``k0, …`` or ``k0_0, …``; no input is invented at the borders,
+            so that there are ``(size - kernel) // stride + 1`` neurons along a dimension.
+        channels : int
+            Kernels, each with neurons of its own. With more than one, names of its weights and neurons begin with the
+            kernel's number: ``k1_0``, ``x1_0``.
+        bias : bool
+            Whether each kernel has a bias, the weight ``b0`` of arcs from the input ``bias``.
+        outputs : sequence of str or int, optional
+            By default all neurons.
+
+        Locality is lost within a kernel: what moves its weights is a sum over all places.
+        """
+        grid, size = (_sizes(value, what) for value, what in ((shape, "shape"), (kernel, "kernel")))
+        if len(grid) != len(size) or any(k > n for k, n in zip(size, grid, strict=False)):
+            raise ProblemError(
+                f"kernel must have the dimensions of the grid and fit into it, got {shown(kernel)} for {shown(shape)}: "
+                "make it smaller, or match them."
+            )
+        step, many = count(stride, "stride", least=1), count(channels, "channels", least=1)
+        places = [(n - k) // step + 1 for n, k in zip(grid, size, strict=True)]
+        _check_size(many * int(np.prod(places)), int(np.prod(size)))
+        arcs, tied, neurons = list[tuple[str, str]](), dict[str, list[tuple[str, str]]](), list[str]()
+        for c in range(many):
+            prefix = f"{c}_" if many > 1 else ""
+            for place in np.ndindex(*places):
+                name = f"x{prefix}{_joined(place)}"
+                neurons.append(name)
+                pairs = [
+                    (f"k{prefix}{_joined(q)}", f"u{_joined(step * p + k for p, k in zip(place, q, strict=True))}")
+                    for q in np.ndindex(*size)
+                ]
+                for weight, source in [*pairs, *([(f"b{c}", BIAS)] if flag(bias, "bias") else [])]:
+                    arcs.append((source, name))
+                    tied.setdefault(weight, []).append((source, name))
+        used = {source for source, _ in arcs}
+        inputs = [name for place in np.ndindex(*grid) if (name := f"u{_joined(place)}") in used]
+        return cls.from_arcs(
+            arcs,
+            inputs=inputs,
+            neurons=neurons,
+            outputs=neurons if outputs is None else outputs,
+            activation=activation,
+            velocity=velocity,
+            neuron=neuron,
+            tied=tied,
+        )
+
+    @classmethod
+    def oscillators(cls, pairs: int = 1, *, outputs: Sequence[str] | int | None = None) -> Network:
+        """Pairs of integrators that rotate, x' = -ω y and y' = ω x, each with one weight ω.
+
+        Neurons are ``x0, y0, x1, y1, …``, weights ``omega0, omega1, …`` (radians per unit of time), and the outputs by
+        default all ``x``. Under weights that stay, x and y go around circles about the origin: a sine for ever.
+        """
+        names = [(f"x{k}", f"y{k}") for k in range(count(pairs, "pairs", least=1))]
+        tied = {f"omega{k}": {(x, y): 1.0, (y, x): -1.0} for k, (x, y) in enumerate(names)}
+        return cls.from_arcs(
+            [arc for tie in tied.values() for arc in tie],
+            neurons=[name for pair in names for name in pair],
+            outputs=[x for x, _ in names] if outputs is None else outputs,
+            neuron="integrator",
+            tied=tied,
+        )
+
+    @classmethod
     def from_adjacency(
         cls,
         matrix: ArrayLike,
@@ -315,7 +400,8 @@ class Network(Plain):
         values = np.array([number(value, "velocity", positive=True) for value in c])
         sigma = _activations(_per_neuron(activation, neurons, "activation", "tanh"))
         models = _models(_per_neuron(neuron, neurons, "neuron", "leaky"), sigma)
-        names, weight, factor = None, np.arange(len(source)), np.ones(len(source))
+        names: tuple[str, ...] | None = None
+        weight, factor = np.arange(len(source)), array(np.ones(len(source)), "factors")
         if tied is not None and tied != {}:
             names, weight, factor = tie(tied, _labels(vertices, neurons, source, target))
         for values_ in (source, target, values, weight, factor):
@@ -471,7 +557,8 @@ def tie(tied: Any, arcs: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.i
             k = position[choice(arc_label(arc), position, f"An arc of the tied weight {shown(name)}")]
             if name_of[k] != arcs[k]:
                 raise ProblemError(
-                    f"an arc may be of one weight, got {arcs[k]!r} in {shown(name_of[k])} and {shown(name)}: tie it once."
+                    f"an arc may be of one weight, got {arcs[k]!r} in {shown(name_of[k])} and {shown(name)}: tie "
+                    "it once."
                 )
             factor[k] = number(value, f"factor of {arcs[k]!r}")
             if factor[k] == 0.0:
@@ -516,6 +603,18 @@ def _labels(
     vertices: Sequence[str], neurons: Sequence[str], source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> tuple[str, ...]:
     return tuple(f"{vertices[j]}->{neurons[i]}" for j, i in zip(source.tolist(), target.tolist(), strict=True))
+
+
+def _sizes(value: Any, what: str) -> tuple[int, ...]:
+    """One size, or one for each of two dimensions."""
+    given = [value] if _is_whole(value) or not isinstance(value, Sequence | np.ndarray) else list(value)
+    if not 1 <= len(given) <= 2:
+        raise ProblemError(f"{what} must have one dimension or two, got {shown(value)}: write e.g. 8 or (8, 8).")
+    return tuple(count(size, what, least=1) for size in given)
+
+
+def _joined(place: Iterable[int]) -> str:
+    return "_".join(map(str, place))
 
 
 def _check_size(rows: int, columns: int) -> None:

@@ -13,7 +13,7 @@ import xarray as xr
 from hamjl import dissipation, functions, signals
 from hamjl.arcs import per_arc
 from hamjl.checks import choice, flag, keys, mapping, number, scalar
-from hamjl.dissipation import DissipationLike, as_dissipation
+from hamjl.dissipation import Dissipation, DissipationLike, as_dissipation
 from hamjl.errors import ProblemError, shown
 from hamjl.expressions import Formula, check, is_sympy
 from hamjl.foreign import Folder
@@ -22,10 +22,11 @@ from hamjl.signals import Signal
 
 PerArc = float | Mapping[Any, float] | xr.DataArray | np.ndarray[Any, Any]  # one number, or one each
 Weight = Formula | Signal | xr.DataArray  # of a loss, in time
+OneWeight = float | str | Signal  # the same, checked
 Loss = Formula | Mapping[str, Sequence[str] | str]  # one for all outputs, or several with theirs
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Objective(Plain):
     """``G(v) = ∫ [ (m c/2)|v|² + c (k V(w) + q L(x, z)) ] φ dt`` with ``w' = v``, equation (8).
 
@@ -55,30 +56,39 @@ class Objective(Plain):
         out; see `tracking`.
     """
 
-    loss: Loss = "squared_error"
-    loss_weight: Weight | Mapping[str, Weight] = 1.0
-    regularizer: Formula = "quadratic"
-    k: PerArc = 0.0
-    m: PerArc = 1.0
-    dissipation: DissipationLike = 0.0
-    scaled_by_velocity: bool = True
+    loss: str | dict[str, tuple[str, ...]]
+    loss_weight: OneWeight | dict[str, OneWeight]
+    regularizer: str
+    k: Any
+    m: Any
+    dissipation: Dissipation
+    scaled_by_velocity: bool
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        loss: Loss = "squared_error",
+        loss_weight: Weight | Mapping[str, Weight] = 1.0,
+        regularizer: Formula = "quadratic",
+        k: PerArc = 0.0,
+        m: PerArc = 1.0,
+        dissipation: DissipationLike = 0.0,
+        scaled_by_velocity: bool = True,
+    ) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        put("loss", _losses(self.loss))
-        put("loss_weight", _weights(self.loss_weight))
-        put("regularizer", functions.regularizer(self.regularizer))
-        put("k", per_arc(self.k, "k"))
-        put("m", per_arc(self.m, "m", positive=True))
-        put("dissipation", as_dissipation(self.dissipation))
-        put("scaled_by_velocity", flag(self.scaled_by_velocity, "scaled_by_velocity"))
+        put("loss", _losses(loss))
+        put("loss_weight", _weights(loss_weight))
+        put("regularizer", functions.regularizer(regularizer))
+        put("k", per_arc(k, "k"))
+        put("m", per_arc(m, "m", positive=True))
+        put("dissipation", as_dissipation(dissipation))
+        put("scaled_by_velocity", flag(scaled_by_velocity, "scaled_by_velocity"))
 
     @property
     def losses(self) -> dict[str, tuple[str, ...] | None]:
         """The outputs that each loss looks at; None means all."""
-        return self.loss if isinstance(self.loss, dict) else {self.loss: None}
+        return dict(self.loss) if isinstance(self.loss, dict) else {self.loss: None}
 
     @classmethod
     def tracking(
@@ -182,7 +192,7 @@ def _weights(given: Any, what: str = "loss_weight") -> Any:
     return _weight(given, what)
 
 
-def _weight(given: Any, what: str) -> float | str | Signal:
+def _weight(given: Any, what: str) -> OneWeight:
     given = scalar(given)
     if isinstance(given, xr.DataArray):
         given = signals.series(given)

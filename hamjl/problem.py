@@ -193,8 +193,7 @@ class Problem(Statement):
     @property
     def dissipation(self) -> Dissipation:
         """θ of φ = e^{θt}, or φ(t)."""
-        found: Any = self.objective.dissipation
-        return found
+        return self.objective.dissipation
 
     def _told(self) -> list[Signal]:
         return [one for one in (self.dissipation, *(q for q, _ in self.loss_weights)) if isinstance(one, Signal)]
@@ -237,7 +236,7 @@ class Problem(Statement):
             "objective": self.objective.to_dict(),
             **{one.what: one.to_dict() for one in self.channels},
             "initial": dict(self.initial),
-            **({"frozen": self.frozen if self.frozen is True else list(self.frozen)} if self.frozen else {}),
+            **({"frozen": self.frozen if isinstance(self.frozen, bool) else list(self.frozen)} if self.frozen else {}),
         }
 
     def _identity(self) -> Any:
@@ -287,8 +286,8 @@ class Problem(Statement):
                 low, high = weight.domain
                 if low > start or high < stop:
                     raise ProblemError(
-                        f"{what} must cover the span {start:g} to {stop:g}, got one from {low:g} to {high:g}: shorten the "
-                        "span or extend the data."
+                        f"{what} must cover the span {start:g} to {stop:g}, got one from {low:g} to {high:g}: shorten "
+                        "the span or extend the data."
                     )
                 values = weight(
                     np.union1d(t, weight.table.start[(weight.table.start > start) & (weight.table.start < stop)])

@@ -40,8 +40,9 @@ from damage import checkpoint_case, made_ready, store_case
 import hamjl as hj
 from hamjl import trial
 from hamjl.codegen import compile_program
+from hamjl.dissipation import lower_dissipation
 from hamjl.engines.julia.bridge import postfix
-from hamjl.functions import activation_program, dissipation_program, loss_program, regularizer_program
+from hamjl.functions import activation_program, loss_program, regularizer_program
 from hamjl.lowering import lower, whole
 
 SECONDS, BYTES = 5.0, 2**30  # of work and memory, for each case
@@ -405,7 +406,7 @@ def formula_case(rng: random.Random, folder: Path) -> None:
         ("a", activation_program, "activation"),
         ("y", loss_program, "loss"),
         ("w", regularizer_program, "regularizer"),
-        ("t", dissipation_program, "dissipation"),
+        ("t", lower_dissipation, "dissipation"),
         ("x", None, "system"),
     ])  # fmt: skip
     text = formula(rng, symbol, rng.choice([3, 10, 40, 130]))[: rng.choice([200, 1000, 1000, 1100])]

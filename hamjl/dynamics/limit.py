@@ -86,7 +86,7 @@ class LimitDynamics:
             x[..., layer] = self._settled(x, w, drive, layer)
         return x
 
-    def _settled(self, x: Array, w: Array, drive: Array, layer: Array) -> Array:
+    def _settled(self, x: Array, w: Array, drive: Array, layer: NDArray[np.intp]) -> Array:
         """x of neurons whose a does not depend on it, (…, layer)."""
         if self.field.leaky:  # x of the layer is 0 until here
             value: Array = self.inner.at(x, w, drive).value[..., layer]
@@ -121,7 +121,7 @@ class LimitDynamics:
         raise NoFixedPointError
 
     def _backward(self, w: Array, x: Array, drive: Array) -> Array:
-        """p_x/φ at equilibrium: -c_i ∂f/∂x p_i = Σ_k w_ki g_k + c q ∂L/∂x_i, g_k = c_k ∂f/∂a p_k: the delta rule (17)."""
+        """p_x/φ: -c_i ∂f/∂x p_i = Σ_k w_ki g_k + c q ∂L/∂x_i with g_k = c_k ∂f/∂a p_k, the delta rule (17)."""
         at = self.inner.at(x, w, drive)
         source, slope = at.cost_by_state(), -at.slope / at.decay
         if self._order is None:

@@ -81,8 +81,9 @@ class Loss:
             return self._supervised(of(terms, y, z, q, *more), terms, z, q)
         result = np.zeros(np.broadcast_shapes(y.shape, z.shape, *(part.shape for part in more)))
         for columns, terms in self._groups:
-            own = [part if part is None else part[..., columns] for part in (y, z, q, *more)]
-            result[..., columns] = self._supervised(of(terms, *own), terms, own[1], own[2])
+            yk, zk, qk = y[..., columns], z[..., columns], None if q is None else q[..., columns]
+            values = of(terms, yk, zk, qk, *(part[..., columns] for part in more))
+            result[..., columns] = self._supervised(values, terms, zk, qk)
         return result
 
     def _supervised(self, values: Array, terms: _Sum | _Softmax, z: Array, q: Array | None) -> Array:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hamjl.dynamics.weights import weights_of
 from hamjl.engines.julia.configuration import EXE, PROJECT, REMEDY, configured, missing, package_folder, remedy
 from hamjl.errors import EngineError, HamjlError
 from hamjl.expressions import Program
@@ -277,7 +278,7 @@ def network(julia: Any, field: NetworkField, law: LawCode) -> Any:
         kind=integers(field.activation_of + 1),
         inertia=_each(field.inertia),
         loss_scale=float(field.loss_scale),
-        regularizer_scale=_each(scale[field.weights.moving] if np.ndim(scale) and field.weights else scale),
+        regularizer_scale=_each(weights_of(field).select(scale)),
         losses=_tuple(_loss(julia, program, columns) for program, columns in field.losses),
         weighted=bool(field.loss_weights),
         formulas=_tuple(formulas),
