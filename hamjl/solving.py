@@ -32,6 +32,7 @@ def solve(
     *,
     times: Times | None = None,
     engine: str = "auto",
+    frozen: Any = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Integrate a learning problem under a law.
@@ -47,6 +48,8 @@ def solve(
         When to save: an array of times; at most how many, evenly spaced (1001); or ``{"every": interval}``. With
         Euler, whole steps.
     engine : {"auto", "python", "julia"}
+    frozen : bool, str, int or sequence, optional
+        Arcs whose weights stay as they are, in place of the problem's own `frozen`: True is test mode.
     progress : bool
         Whether runs longer than a second show a bar (never when the error stream is not a terminal).
 
@@ -68,6 +71,8 @@ def solve(
         at some samples, as log(y) for a negative y.
     """
     check_problem(problem)
+    if frozen is not None:
+        problem = problem.replace(frozen=frozen)
     return run(problem, law, method, times=times, engine=engine, progress=progress)
 
 

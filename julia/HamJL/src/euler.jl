@@ -39,7 +39,7 @@ whole_steps(length, step) = floor(Int, min(min(length / step, 1e300) * (1 + 1e-1
 "Take steps for about so many seconds; return whether there are more to take."
 function advance!(run::EulerRun, seconds)
     deadline = time_ns() + round(UInt64, 1e9 * seconds)
-    portion = clamp(2_000_000 ÷ length(run.y), 1, BLOCK)
+    portion = clamp(2_000_000 ÷ max(length(run.y), 1), 1, BLOCK)
     while run.status == "running"
         try
             euler_steps!(run, portion)
