@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 
 from hamjl import channels, functions
 from hamjl.channels import Assigned, Channels, Given
-from hamjl.checks import choice, count, finite, keys, mapping
+from hamjl.checks import choice, count, keys, mapping
 from hamjl.errors import ProblemError, shown
 from hamjl.foreign import Folder
-from hamjl.lowered import BOUND
+from hamjl.initial import DRAWS, RULES, STATE, draw, kept, of_labels, plain
 from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.statement import Statement, check_span
-
-STATE = ("x", "w", "p_x", "p_w")
-_DRAWS = {"uniform": {"uniform": [0.0, 1.0]}, "zeros": 0.0}
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -41,9 +38,20 @@ class Problem(Statement):
     span : (float, float)
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
-        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0)
-        to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
-        ``{"normal": [mean, std]}``; or one time of a trajectory. Costates are those divided by φ.
+        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``; a draw of w that looks at the network (x = p = 0), namely
+        ``"glorot"``, U[-l, l] with l = √(6/(fan in + fan out)), ``"he"``, N(0, 2/fan in), or ``"orthogonal"``, random
+        orthonormal rows or columns; a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0); or one time of a
+        trajectory, also of another network. Costates are those divided by φ.
+
+        The mapping is to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
+        ``{"normal": [mean, std]}``; w and p_w also to a matrix, (target, source) or as in `Network.from_adjacency`, and
+        w to the name of a draw. Of a mapping from neurons or arcs to numbers, and of what another network has, those of
+        this network are taken, and the others are as in ``"uniform"``.
+
+        Fan in of arc j -> i is the number of arcs to i, fan out that of arcs from j, the bias not counted: in layers
+        the widths before and after. Orthogonal are the weights of all neurons that have the same inputs as parents,
+        and those of all that have the same neurons: in layers each layer's matrix, in a fully connected network with
+        self-loops that of the inputs and the square one of the neurons. Biases begin at 0.
     seed : int
         Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.
 
@@ -104,9 +112,7 @@ class Problem(Statement):
     def initial_state(self) -> dict[str, NDArray[np.floating]]:
         """Draw or copy x (neuron), w (arc), p_x/φ (neuron), p_w/φ (arc) at the start."""
         rng = np.random.default_rng(self.seed)
-        sizes = dict.fromkeys(("x", "p_x"), len(self.network.neurons))
-        sizes |= dict.fromkeys(("w", "p_w"), len(self.network.source))
-        return {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+        return {name: draw(self.network, self.initial.get(name, 0.0), name, rng) for name in STATE}
 
     def initial_vector(self) -> NDArray[np.floating]:
         """The initial state as one vector: x, w, p_x/φ, p_w/φ."""
@@ -142,7 +148,7 @@ class Problem(Statement):
     def restarted(self, time: float, state: NDArray[np.floating]) -> Problem:
         """The problem from a later time on, where its `initial_vector` is `state`."""
         n, arcs = len(self.network.neurons), len(self.network.source)
-        parts = [_frozen(part) for part in np.split(state, np.cumsum([n, arcs, n]))]
+        parts = [kept(part) for part in np.split(state, np.cumsum([n, arcs, n]))]
         return self._with(initial=dict(zip(STATE, parts, strict=True)), span=(time, self.span[1]))
 
     def __repr__(self) -> str:
@@ -183,72 +189,15 @@ class Problem(Statement):
 
     # -- checks ------------------------------------------------------------------------------------------------------
     def _initial(self, value: Any) -> dict[str, Any]:
+        network = self.network
         if isinstance(value, str):
-            choice(value, _DRAWS, "initial")
-            return {"x": _DRAWS[value], "w": _DRAWS[value]}
+            choice(value, (*DRAWS, *RULES), "initial")
+            return {"w": value} if value in RULES else dict.fromkeys(("x", "w"), DRAWS[value])
         if isinstance(value, xr.Dataset):
-            return {name: _frozen(self._state_of(value, name)) for name in STATE}
+            names = [name for name in STATE if name in value or name == "w"]
+            return {name: of_labels(network, value, name) for name in names}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
-        return {name: _plain(self._in_order(v, name), f"initial {name}") for name, v in table.items()}
-
-    def _in_order(self, value: Any, name: str) -> Any:
-        """A labelled array in the network's order; anything else as it is."""
-        if not isinstance(value, xr.DataArray) or value.ndim == 0:
-            return value
-        return self._state_of(xr.Dataset({name: value}), name)
-
-    def _state_of(self, state: xr.Dataset, name: str) -> NDArray[np.floating]:
-        """x, w, p_x or p_w at one time, by the names of neurons and arcs."""
-        dim = "neuron" if name in ("x", "p_x") else "arc"
-        labels = self.network.neurons if dim == "neuron" else self.network.arcs
-        if name not in state or state[name].dims != (dim,):
-            raise ProblemError(
-                f"initial {name} with labels must be by {dim} alone, got {dict(state.sizes)}: select one time, e.g. "
-                "trajectory.isel(time=-1)."
-            )
-        if dim not in state.indexes or sorted(map(str, state.indexes[dim])) != sorted(labels):
-            raise ProblemError(f"initial {name} must have this network's {dim}s, got other labels: use its own {name}.")
-        return finite(state[name].sel({dim: list(labels)}).values, name)
-
-
-def _plain(value: Any, what: str) -> Any:
-    """A number, a random draw or a new array."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(pair, what).tolist() for key, pair in value.items()}
-    values = finite(value, what)
-    return values.item() if values.ndim == 0 else _frozen(values)
-
-
-def _frozen(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """A copy that cannot be changed."""
-    kept = values.copy()
-    kept.setflags(write=False)
-    return kept
-
-
-def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray[np.floating]:
-    if isinstance(value, Mapping):
-        if len(value) != 1 or next(iter(value)) not in ("uniform", "normal"):
-            raise ProblemError(
-                f"initial {name} drawn at random must be {{'uniform': [low, high]}} or {{'normal': [mean, std]}}, "
-                f"got {shown(dict(value))}: write one of them."
-            )
-        kind, pair = next(iter(value.items()))
-        limits = finite(pair, f"the two numbers of {kind} {name}")
-        if (
-            limits.shape != (2,)
-            or (kind == "normal" and limits[1] < 0)
-            or (kind == "uniform" and limits[1] < limits[0])
-        ):
-            raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {shown(pair)}: change it.")
-        if np.abs(limits).max() > BOUND:
-            raise ProblemError(f"{kind} {name} takes numbers up to {BOUND:g}, got {shown(pair)}: change it.")
-        drawn: NDArray[np.floating] = getattr(rng, kind)(limits[0], limits[1], size)
-        return drawn
-    values = finite(value, f"initial {name}")
-    if values.shape not in ((), (size,)):
-        raise ProblemError(f"initial {name} must be a number or have shape ({size},), got {values.shape}: reshape it.")
-    return np.broadcast_to(values, (size,)).astype(np.float64)
+        return {name: plain(network, one, name) for name, one in table.items()}

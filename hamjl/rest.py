@@ -24,7 +24,7 @@ ENTRIES = 2**21  # of samples by arcs, at once
 
 def at_rest(network: Network, weights: Any, inputs: Any = None) -> xr.DataArray:
     """See `Network.at_rest`."""
-    w, (table, dims, coords) = _weights(network, weights), _table(network, inputs)
+    w, (table, dims, coords) = weights_of(network, weights), _table(network, inputs)
     still = Problem(network, Objective(loss="none"), inputs=dict.fromkeys(network.inputs, 0.0), span=(0.0, 1.0))
     field = lower_field(still)
     assert isinstance(field, NetworkField)
@@ -48,7 +48,8 @@ def at_rest(network: Network, weights: Any, inputs: Any = None) -> xr.DataArray:
     return xr.DataArray(y, coords | {"output": list(network.outputs)}, (*dims, "output"), name="y", attrs=attrs)
 
 
-def _weights(network: Network, given: Any) -> Floats:
+def weights_of(network: Network, given: Any) -> Floats:
+    """The weights, (arc,), of a trajectory at one time, by the labels of arcs, or in order."""
     if isinstance(given, xr.Dataset):
         if "w" not in given:
             raise ProblemError(f"weights must be a trajectory at one time, got a Dataset without w: {listed(given)}.")
