@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral
@@ -37,7 +37,7 @@ class Network(Plain):
 
     Neuron i obeys ``x_i' = c_i (-x_i + σ(a_i))``, (7), with ``a_i = Σ_j w_ij x_j``, j over its parents; or another
     ``x_i' = c_i f(x_i, a_i)``, its *model*. Make one with `from_arcs`, `layered`, `fully_connected`, `from_adjacency`,
-    `from_networkx`, `convolutional` or `oscillators`.
+    `from_networkx`, `from_torch`, `convolutional` or `oscillators`.
 
     Arcs may be *tied*: they share one weight, up to a factor. Learning is then local no more within a tie: what moves
     the weight is a sum over its arcs.
@@ -162,13 +162,18 @@ class Network(Plain):
         cls,
         sizes: Sequence[int],
         *,
+        inputs: Sequence[str] | None = None,
         bias: bool = False,
         activation: Activation = "tanh",
         velocity: Velocity = 1.0,
         neuron: Activation = "leaky",
         tied: Tied | None = None,
     ) -> Network:
-        """A feed-forward network; ``sizes`` counts the inputs first and the outputs last, e.g. ``[2, 8, 1]``."""
+        """A feed-forward network; ``sizes`` counts the inputs first and the outputs last, e.g. ``[2, 8, 1]``.
+
+        Inputs are ``u0, u1, …`` where `inputs` gives no names; neurons are ``x0, x1, …``, layer by layer. `activation`,
+        `velocity` and `neuron` may also be lists of one for each layer of neurons.
+        """
         try:
             widths = [count(size, "a layer's size", least=1) for size in sizes]
         except TypeError:
@@ -179,7 +184,10 @@ class Network(Plain):
             )
         d, n, bias = widths[0], sum(widths[1:]), flag(bias, "bias")
         _check_size(n, d + n)
-        names = (*_numbered("u", d), *([BIAS] if bias else []))
+        given = _numbered("u", d) if inputs is None else _names(inputs, "inputs")
+        if len(given) != d:
+            raise ProblemError(f"inputs must name the {d} of sizes, got {len(given)} names: match them.")
+        names = _names([*given, *([BIAS] if bias else [])], "inputs")
         matrix = np.zeros((n, len(names) + n), dtype=bool)
         matrix[:, d : len(names)] = True
         row, column = 0, 0
@@ -189,10 +197,10 @@ class Network(Plain):
             row += width
         target, source = np.nonzero(matrix)
         neurons = _numbered("x", n)
-        graph = {"kind": "layered", "sizes": widths, "bias": bias}
-        return cls._make(
-            names, neurons, neurons[-widths[-1] :], source, target, graph, activation, velocity, neuron, tied
-        )
+        graph = {"kind": "layered", "sizes": widths, "bias": bias} | ({} if inputs is None else {"inputs": list(given)})
+        activation, velocity, neuron = (_per_layer(one, widths[1:]) for one in (activation, velocity, neuron))
+        outs = neurons[-widths[-1] :]
+        return cls._make(names, neurons, outs, source, target, graph, activation, velocity, neuron, tied)
 
     @classmethod
     def convolutional(
@@ -297,7 +305,7 @@ class Network(Plain):
         """
         if isinstance(matrix, xr.DataArray) and set(matrix.dims) == {"target", "source"}:
             matrix = matrix.transpose("target", "source")
-        present, rows, columns = array(matrix, "adjacency matrix"), *_axis_names(matrix)
+        present, rows, columns = array(matrix, "adjacency matrix"), *axis_names(matrix)
         if present.ndim != 2 or present.shape[0] == 0 or present.shape[1] < present.shape[0]:
             raise ProblemError(
                 "adjacency matrix must have a row per neuron and a column per input and neuron, inputs first, "
@@ -328,42 +336,81 @@ class Network(Plain):
         *,
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | int | None = None,
-        activation: Activation = "tanh",
-        velocity: Velocity = 1.0,
-        neuron: Activation = "leaky",
+        activation: Activation | None = None,
+        velocity: Velocity | None = None,
+        neuron: Activation | None = None,
         tied: Tied | None = None,
     ) -> Network:
         """Build from a directed networkx graph; nodes that are no text are named by their text.
 
         By default, nodes without predecessors are the inputs, and neurons without successors (but themselves) are the
-        outputs; where every neuron has some, the first one is.
+        outputs; where every neuron has some, the first one is. Attributes of nodes as `to_networkx` writes them,
+        ``kind``, ``activation``, ``velocity`` and ``model``, say it where no argument does.
         """
         try:
             directed = graph.is_directed()
             degrees, edges = list(graph.in_degree()), list(graph.edges())
+            said = {str(node): dict(attributes) for node, attributes in graph.nodes(data=True)}
         except (AttributeError, ValueError, TypeError):
             directed = False
         if not directed:
             raise ProblemError(f"graph must be a networkx.DiGraph, got {type(graph).__name__}: direct its edges.")
         _check_distinct(node for node, _ in degrees)
         nodes, arcs = {str(node): degree for node, degree in degrees}, _as_text(edges)
-        roots = tuple(name for name, degree in nodes.items() if degree == 0)
+        kinds = {name: attributes.get("kind") for name, attributes in said.items()}
+        known = all(isinstance(kind, str) and kind in ("input", "neuron", "output") for kind in kinds.values())
+        roots = tuple(name for name, n in nodes.items() if (kinds[name] == "input" if known else n == 0))
         ins = _with_bias(roots if inputs is None else _names(inputs, "inputs"), arcs)
         fed = set(ins)
         neurons = [name for name in nodes if name not in fed]
         if outputs is None:
             inner = {j for j, i in arcs if j != i}
-            outputs = [name for name in neurons if name not in inner] or 1
+            ends = [name for name in neurons if (kinds[name] == "output" if known else name not in inner)]
+            outputs = ends or 1
+        sigma, c, models = (
+            {one: said[one][name] for one in neurons if name in said[one]}
+            for name in ("activation", "velocity", "model")
+        )
         return cls.from_arcs(
             arcs,
             inputs=ins,
             neurons=neurons,
             outputs=outputs,
-            activation=activation,
-            velocity=velocity,
-            neuron=neuron,
+            activation=sigma if activation is None else activation,
+            velocity=c if velocity is None else velocity,
+            neuron=models if neuron is None else neuron,
             tied=tied,
         )
+
+    @classmethod
+    def from_torch(cls, model: Any, *, inputs: Sequence[str] | None = None) -> tuple[Network, xr.DataArray]:
+        """A layered network, and its weights, of a ``torch.nn.Sequential`` of ``Linear`` layers and smooth activations.
+
+        Where the neurons are at rest, its outputs are those of the model: ``network.at_rest(weights, samples)``.
+
+        Parameters
+        ----------
+        model : torch.nn.Sequential
+            Each ``Linear`` is followed by one activation or none (the identity), e.g. ``Tanh``, ``Sigmoid``,
+            ``Softplus``, ``GELU``, ``SiLU``; ``Identity`` and ``Dropout`` are left out.
+        inputs : sequence of str, optional
+            Names of the inputs; by default ``u0, u1, …``.
+
+        Returns
+        -------
+        network : Network
+            As by `layered`, with arcs from ``"bias"`` to the layers that have one.
+        weights : xarray.DataArray, (arc,)
+            The model's parameters: ``Problem(…, initial={"w": weights})``. `to_state_dict` is the way back.
+
+        Raises
+        ------
+        ProblemError
+            For other layers, and activations that are not smooth.
+        """
+        from hamjl.exchange import from_torch
+
+        return from_torch(model, inputs)
 
     @classmethod
     def _make(
@@ -460,13 +507,126 @@ class Network(Plain):
             )
         return values[..., self.target, self.source]
 
-    def ties(self) -> dict[str, dict[str, float]]:
-        """Arcs and their factors, by the name of the weight that they share; what `tied` takes."""
-        arcs, found = self.arcs, dict[str, dict[str, float]]()
-        for arc, weight, factor in zip(arcs, self.weight.tolist(), self.factor.tolist(), strict=True):
-            if self.weights[weight] != arc:
-                found.setdefault(self.weights[weight], {})[arc] = factor
+    def ties(self, among: Collection[str] | None = None) -> dict[str, dict[str, float]]:
+        """Arcs, of all or `among` some, and their factors, by the name of their shared weight; what `tied` takes."""
+        names, found = self.weights, dict[str, dict[str, float]]()
+        for arc, weight, factor in zip(self.arcs, self.weight.tolist(), self.factor.tolist(), strict=True):
+            if names[weight] != arc and (among is None or arc in among):
+                found.setdefault(names[weight], {})[arc] = factor
         return found
+
+    def subgraph(self, arcs: Iterable[str | tuple[str, str]]) -> Network:
+        """The network of some arcs, labels as in `arcs` or pairs, and the vertices at their ends.
+
+        Their order, activations, velocities and outputs are those here; what is at the end of no arc goes.
+
+        Raises
+        ------
+        ProblemError
+            For arcs that there are not, and where no arc leads to an output any more.
+        """
+        kept, known = np.zeros(len(self.source), dtype=bool), {arc: k for k, arc in enumerate(self.arcs)}
+        if isinstance(arcs, str) or not isinstance(arcs, Iterable):
+            raise ProblemError(f"arcs must be a list of labels or pairs, got {shown(arcs)}: write e.g. ['u0->x0'].")
+        for arc in arcs:
+            kept[known[choice(arc_label(arc), known, "An arc of a subgraph")]] = True
+        return self._only(kept)
+
+    def prune(self, where: xr.DataArray | Mapping[str, bool] | Sequence[bool] | NDArray[np.bool_]) -> Network:
+        """The network without the arcs where `where` is true, e.g. ``abs(run.w.isel(time=-1)) < 0.01``.
+
+        What is at the end of no arc goes with them, as in `subgraph`. Weights that were learnt go on by their names:
+        ``problem.replace(network=pruned, initial=run.isel(time=-1))``.
+
+        Parameters
+        ----------
+        where : bool DataArray on ``arc``, bool array (arc,), or mapping from arcs to bool
+            A DataArray goes by its labels; arcs that a mapping does not name stay.
+
+        Raises
+        ------
+        ProblemError
+            For other shapes, labels or values, and where no arc leads to an output any more.
+        """
+        arcs = self.arcs
+        if isinstance(where, Mapping):
+            table = {choice(arc_label(arc), arcs, "An arc to prune"): one for arc, one in where.items()}
+            where = [table.get(arc, False) for arc in arcs]
+        if isinstance(where, xr.DataArray):
+            if where.dims != ("arc",):
+                raise ProblemError(f"where must be on 'arc' alone, got {dict(where.sizes)}: select one time.")
+            if "arc" in where.indexes:
+                if sorted(map(str, where.indexes["arc"])) != sorted(arcs):
+                    raise ProblemError("where must have this network's arcs by name, got others: rename them.")
+                where = where.sel(arc=list(arcs))
+        try:
+            gone = np.asarray(where)
+        except (TypeError, ValueError):
+            gone = np.empty(0)
+        if gone.dtype != np.bool_ or gone.shape != (len(arcs),):
+            raise ProblemError(
+                f"where must be true or false for each of {len(arcs)} arcs, got {shown(where)}: write e.g. "
+                "abs(w) < 0.01."
+            )
+        return self._only(~gone)
+
+    def _only(self, kept: NDArray[np.bool_]) -> Network:
+        """The network of the arcs that are `kept`, (arc,)."""
+        source, target, d = self.source[kept], self.target[kept], len(self.inputs)
+        for name, k in zip(self.outputs, self.output_index.tolist(), strict=True):
+            if k not in target:
+                raise ProblemError(
+                    f"an arc must lead to every output, got {name!r} without: keep one, or build a network without it."
+                )
+        here = np.union1d(source, target + d)
+        neurons = [k - d for k in here.tolist() if k >= d]
+        vertices = self.vertices
+        return type(self).from_arcs(
+            [(vertices[j], self.neurons[i]) for j, i in zip(source, target, strict=True)],
+            inputs=[vertices[k] for k in here.tolist() if k < d],
+            neurons=[self.neurons[k] for k in neurons],
+            outputs=self.outputs,
+            activation=[self.activation[k] for k in neurons],
+            velocity=self.velocity[neurons],
+            neuron=[self.neuron[k] for k in neurons],
+            tied=self.ties(set(np.array(self.arcs)[kept].tolist())) if self.is_tied else None,
+        )
+
+    def to_networkx(self, weights: Any = None) -> networkx.DiGraph:
+        """The digraph for networkx, as `from_networkx` reads it.
+
+        Nodes have the attributes ``kind`` (``"input"``, ``"neuron"`` or ``"output"``), and neurons ``activation``,
+        ``velocity`` and ``model``; arcs have ``weight`` where weights are given, as `at_rest` takes them.
+        """
+        from hamjl.exchange import to_networkx
+
+        return to_networkx(self, weights)
+
+    def to_state_dict(self, weights: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Weights of a layered network as the ``state_dict`` of a ``torch.nn.Sequential``; needs torch.
+
+        Parameters
+        ----------
+        weights : xarray.Dataset, xarray.DataArray or array of float, (arc,)
+            As `at_rest` takes them.
+        names : sequence of str, optional
+            Of the ``Linear`` layers in the model; by default ``"0"``, ``"2"``, … where an activation follows each, and
+            the next number where none does (the identity).
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            ``"0.weight"``, (out, in), and ``"0.bias"``, (out,), where arcs from the bias lead to that layer. Arcs that
+            there are not are 0.
+
+        Raises
+        ------
+        ProblemError
+            Where arcs lead elsewhere than from a layer to the next.
+        """
+        from hamjl.exchange import to_state_dict
+
+        return to_state_dict(self, weights, names)
 
     def at_rest(self, weights: Any, inputs: Any = None) -> xr.DataArray:
         """Outputs where neurons have settled, x = σ(a), under weights and inputs that stay as they are: test mode.
@@ -526,7 +686,7 @@ class Network(Plain):
         kind = table.pop("kind", None)
         builders: dict[str, tuple[Any, tuple[str, ...], str]] = {
             "fully_connected": (cls.fully_connected, ("neurons", "inputs", "bias", "self_loops", "outputs"), "neurons"),
-            "layered": (cls.layered, ("sizes", "bias"), "sizes"),
+            "layered": (cls.layered, ("sizes", "inputs", "bias"), "sizes"),
             "arcs": (cls.from_arcs, ("arcs", "inputs", "neurons", "outputs"), "arcs"),
         }
         choice(kind, builders, "network kind")
@@ -634,7 +794,7 @@ def _numbered(letter: str, n: int) -> tuple[str, ...]:
     return tuple(f"{letter}{k}" for k in range(n))
 
 
-def _axis_names(matrix: Any) -> tuple[tuple[str, ...], ...]:
+def axis_names(matrix: Any) -> tuple[tuple[str, ...], ...]:
     """The names of rows and of columns, where a table has some; counting from 0 is no name."""
     indexes = getattr(matrix, "axes", None)  # of a pandas.DataFrame
     if isinstance(matrix, xr.DataArray):
@@ -727,6 +887,14 @@ def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -
             raise ProblemError(f"{what} must have one value per neuron ({len(neurons)}), got {len(value)}: match them.")
         return list(value)
     return [value] * len(neurons)
+
+
+def _per_layer(value: Any, widths: list[int]) -> Any:
+    """A list of one for each layer as one of one for each neuron; anything else as it is."""
+    listed = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    if not listed or len(value) != len(widths):
+        return value
+    return [one for one, width in zip(value, widths, strict=True) for _ in range(width)]
 
 
 def _activations(values: list[Any]) -> tuple[str, ...]:

@@ -13,21 +13,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hamjl import channels, functions
-from hamjl.arcs import by_weight, chosen, shared
+from hamjl.arcs import by_weight, chosen
 from hamjl.channels import Assigned, Channels, Given
-from hamjl.checks import choice, count, finite, keys, mapping
+from hamjl.checks import choice, count, keys, mapping
 from hamjl.codegen import elementwise
 from hamjl.dissipation import Dissipation, check_dissipation
 from hamjl.errors import ProblemError, shown
 from hamjl.foreign import Folder
-from hamjl.lowered import BOUND
+from hamjl.initial import DRAWS, RULES, STATE, draw, kept, of_labels, plain
 from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.signals import Signal
 from hamjl.statement import Statement, check_span
-
-STATE = ("x", "w", "p_x", "p_w")
-_DRAWS = {"uniform": {"uniform": [0.0, 1.0]}, "zeros": 0.0}
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -46,9 +43,21 @@ class Problem(Statement):
     span : (float, float)
         Start and end time; signals must cover it.
     initial : str, mapping or xarray.Dataset
-        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``, or a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0)
-        to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
-        ``{"normal": [mean, std]}``; or one time of a trajectory. Costates are those divided by φ.
+        ``"uniform"`` (x, w ~ U[0, 1], p = 0), ``"zeros"``; a draw of w that looks at the network (x = p = 0), namely
+        ``"glorot"``, U[-l, l] with l = √(6/(fan in + fan out)), ``"he"``, N(0, 2/fan in), or ``"orthogonal"``, random
+        orthonormal rows or columns; a mapping of ``x``, ``w``, ``p_x``, ``p_w`` (default 0); or one time of a
+        trajectory, also of another network. Costates are those divided by φ.
+
+        The mapping is to a number, an array (a DataArray by its labels), ``{"uniform": [low, high]}`` or
+        ``{"normal": [mean, std]}``; w and p_w also to a matrix, (target, source) or as in `Network.from_adjacency`, and
+        w to the name of a draw. Of a mapping from neurons or arcs to numbers, and of what another network has, those of
+        this network are taken, and the others are as in ``"uniform"``.
+
+        Fan in of arc j -> i is the number of arcs to i, fan out that of arcs from j, the bias not counted: in layers
+        the widths before and after. Orthogonal are the weights of all neurons that have the same inputs as parents,
+        and those of all that have the same neurons: in layers each layer's matrix, in a fully connected network with
+        self-loops that of the inputs and the square one of the neurons. Biases begin at 0.
+
         With tied arcs w is drawn once for each weight, and an array may be by arc or by weight; p_w is by weight.
     seed : int
         Of NumPy's default generator, for drawn initial values: x first, then w, p_x, p_w.
@@ -122,9 +131,7 @@ class Problem(Statement):
     def _initial_parts(self) -> dict[str, NDArray[np.floating]]:
         """x, w (weight), p_x/φ, p_w/φ (weight) at the start."""
         rng, network = np.random.default_rng(self.seed), self.network
-        sizes = dict.fromkeys(("x", "p_x"), len(network.neurons))
-        sizes |= dict.fromkeys(("w", "p_w"), self._weight_count)
-        found = {name: _draw(self.initial.get(name, 0.0), sizes[name], rng, name) for name in STATE}
+        found = {name: draw(network, self.initial.get(name, 0.0), name, rng) for name in STATE}
         found["p_w"][~self.moves] = 0.0
         return found
 
@@ -136,10 +143,6 @@ class Problem(Statement):
     def weight_values(self) -> NDArray[np.floating]:
         """The weights at the start, (weight,)."""
         return self._initial_parts()["w"]
-
-    @cached_property
-    def _weight_count(self) -> int:
-        return int(self.network.weight.max(initial=-1)) + 1
 
     @cached_property
     def moves(self) -> NDArray[np.bool_]:
@@ -222,7 +225,9 @@ class Problem(Statement):
         parts = np.split(state, np.cumsum([n, np.count_nonzero(moves), n]))
         for name, part in zip(STATE, parts, strict=True):
             found[name][moves if name.endswith("w") else slice(None)] = part
-        return self._with(initial={name: _frozen(found[name]) for name in STATE}, span=(time, self.span[1]))
+        if len(self.network.source) == len(found["w"]):  # what comes in so many numbers is by arc
+            found["w"] = found["w"] * self.network.factor
+        return self._with(initial={name: kept(found[name]) for name in STATE}, span=(time, self.span[1]))
 
     def __repr__(self) -> str:
         return f"Problem({self.network!r}, span={self.span}, seed={self.seed})"
@@ -301,85 +306,15 @@ class Problem(Statement):
                 raise ProblemError(f"{what} must not be negative, got {np.nanmin(values):g}: change it.")
 
     def _initial(self, value: Any) -> dict[str, Any]:
+        network = self.network
         if isinstance(value, str):
-            choice(value, _DRAWS, "initial")
-            return {"x": _DRAWS[value], "w": _DRAWS[value]}
+            choice(value, (*DRAWS, *RULES), "initial")
+            return {"w": value} if value in RULES else dict.fromkeys(("x", "w"), DRAWS[value])
         if isinstance(value, xr.Dataset):
-            return {name: self._of_weights(_frozen(self._state_of(value, name)), name) for name in STATE}
+            names = [name for name in STATE if name in value or name == "w"]
+            return {name: of_labels(network, value, name) for name in names}
         if not isinstance(value, Mapping):
             raise ProblemError(f"initial must be a name, a mapping or a Dataset, got {shown(value)}: see Problem.")
         table = mapping(value, "initial")
         keys(table, "initial", STATE)
-        return {
-            name: self._of_weights(_plain(self._in_order(v, name), f"initial {name}"), name)
-            for name, v in table.items()
-        }
-
-    def _of_weights(self, value: Any, name: str) -> Any:
-        """w by arc as values by weight, where arcs are tied; anything else as it is."""
-        network = self.network
-        if name != "w" or not network.is_tied or np.shape(value) != network.source.shape:
-            return value
-        if len(network.weights) == len(network.source) and (network.factor == 1.0).all():
-            return value
-        return _frozen(shared(network, value, "initial w", network.factor))
-
-    def _in_order(self, value: Any, name: str) -> Any:
-        """A labelled array in the network's order; anything else as it is."""
-        if not isinstance(value, xr.DataArray) or value.ndim == 0:
-            return value
-        return self._state_of(xr.Dataset({name: value}), name)
-
-    def _state_of(self, state: xr.Dataset, name: str) -> NDArray[np.floating]:
-        """x, w, p_x or p_w at one time, by the names of neurons and arcs."""
-        network, tied = self.network, self.network.is_tied
-        dim = "neuron" if name in ("x", "p_x") else "weight" if tied and name == "p_w" else "arc"
-        labels = {"neuron": network.neurons, "weight": network.weights, "arc": network.arcs}[dim]
-        if name not in state or state[name].dims != (dim,):
-            raise ProblemError(
-                f"initial {name} with labels must be by {dim} alone, got {dict(state.sizes)}: select one time, e.g. "
-                "trajectory.isel(time=-1)."
-            )
-        if dim not in state.indexes or sorted(map(str, state.indexes[dim])) != sorted(labels):
-            raise ProblemError(f"initial {name} must have this network's {dim}s, got other labels: use its own {name}.")
-        return finite(state[name].sel({dim: list(labels)}).values, name)
-
-
-def _plain(value: Any, what: str) -> Any:
-    """A number, a random draw or a new array."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(pair, what).tolist() for key, pair in value.items()}
-    values = finite(value, what)
-    return values.item() if values.ndim == 0 else _frozen(values)
-
-
-def _frozen(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """A copy that cannot be changed."""
-    kept = values.copy()
-    kept.setflags(write=False)
-    return kept
-
-
-def _draw(value: Any, size: int, rng: np.random.Generator, name: str) -> NDArray[np.floating]:
-    if isinstance(value, Mapping):
-        if len(value) != 1 or next(iter(value)) not in ("uniform", "normal"):
-            raise ProblemError(
-                f"initial {name} drawn at random must be {{'uniform': [low, high]}} or {{'normal': [mean, std]}}, "
-                f"got {shown(dict(value))}: write one of them."
-            )
-        kind, pair = next(iter(value.items()))
-        limits = finite(pair, f"the two numbers of {kind} {name}")
-        if (
-            limits.shape != (2,)
-            or (kind == "normal" and limits[1] < 0)
-            or (kind == "uniform" and limits[1] < limits[0])
-        ):
-            raise ProblemError(f"{kind} {name} takes [low, high] or [mean, std >= 0], got {shown(pair)}: change it.")
-        if np.abs(limits).max() > BOUND:
-            raise ProblemError(f"{kind} {name} takes numbers up to {BOUND:g}, got {shown(pair)}: change it.")
-        drawn: NDArray[np.floating] = getattr(rng, kind)(limits[0], limits[1], size)
-        return drawn
-    values = finite(value, f"initial {name}")
-    if values.shape not in ((), (size,)):
-        raise ProblemError(f"initial {name} must be a number or have shape ({size},), got {values.shape}: reshape it.")
-    return np.broadcast_to(values, (size,)).astype(np.float64)
+        return {name: plain(network, one, name) for name, one in table.items()}

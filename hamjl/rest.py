@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hamjl.checks import choice, finite, folded
 from hamjl.dynamics.limit import LimitDynamics, NoFixedPointError
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.lowered import Floats, NetworkField
-from hamjl.lowering import lower_field
+from hamjl.lowering import check_settles, lower_field
 from hamjl.network import BIAS, Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
@@ -24,11 +25,12 @@ ENTRIES = 2**21  # of samples by arcs, at once
 
 def at_rest(network: Network, weights: Any, inputs: Any = None) -> xr.DataArray:
     """See `Network.at_rest`."""
-    w, (table, dims, coords) = _weights(network, weights), _table(network, inputs)
+    w, (table, dims, coords) = weights_of(network, weights), _table(network, inputs)
     still = Problem(network, Objective(loss="none"), inputs=dict.fromkeys(network.inputs, 0.0), span=(0.0, 1.0))
     field = lower_field(still)
     assert isinstance(field, NetworkField)
-    dynamics = LimitDynamics(field)
+    check_settles(network, "the network at rest")
+    dynamics = LimitDynamics(replace(field, weights=None))  # those given are by arc, tied or not
     rows = table.reshape(math.prod(table.shape[:-1]), table.shape[-1])
     drive = np.concatenate((rows, np.full((len(rows), len(network.outputs) + 1), np.nan)), axis=1)
     x = np.empty((len(rows), len(network.neurons)))
@@ -40,15 +42,16 @@ def at_rest(network: Network, weights: Any, inputs: Any = None) -> xr.DataArray:
                 x[part] = dynamics.rest(w, drive[part] if network.is_acyclic else drive[first])
             except NoFixedPointError:
                 raise ProblemError(
-                    f"neurons on cycles must settle for x = σ(a) to hold, got none for row {first} of the inputs: "
-                    "follow them in time by hamjl.solve."
+                    f"neurons must settle, f(x, a) = 0, got no such state for row {first} of the inputs: follow them "
+                    "in time by hamjl.solve."
                 ) from None
     y = x[:, network.output_index].reshape(*table.shape[:-1], len(network.outputs))
     attrs = {"long_name": "output y at rest", "units": "1"}
     return xr.DataArray(y, coords | {"output": list(network.outputs)}, (*dims, "output"), name="y", attrs=attrs)
 
 
-def _weights(network: Network, given: Any) -> Floats:
+def weights_of(network: Network, given: Any) -> Floats:
+    """The weights, (arc,), of a trajectory at one time, by the labels of arcs, or in order."""
     if isinstance(given, xr.Dataset):
         if "w" not in given:
             raise ProblemError(f"weights must be a trajectory at one time, got a Dataset without w: {listed(given)}.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hamjl.channels import Channels
-from hamjl.checks import number
+from hamjl.checks import choice, number
 from hamjl.errors import ProblemError, shown
 from hamjl.plain import Plain
 from hamjl.signals import Signal
@@ -60,6 +61,21 @@ class Statement(Plain):
     def initial_vector(self) -> NDArray[np.floating]:
         """The initial state as one vector, the costates (divided by φ) last."""
         raise NotImplementedError
+
+    def replace(self, **changes: Any) -> Self:
+        """The same problem but for what is named, as its constructor takes it: ``problem.replace(seed=1)``.
+
+        All that is kept must fit a new network; ``initial=run.isel(time=-1)`` takes of another one what both have.
+
+        Raises
+        ------
+        ProblemError
+            For other names, and for what does not fit together.
+        """
+        build, names = type(self), tuple(signature(type(self)).parameters)
+        for name in changes:
+            choice(name, names, f"A part of a {self.kind}")
+        return build(**({name: getattr(self, name) for name in names} | changes))
 
     def _check_signals(self) -> None:
         for channels in self.channels:

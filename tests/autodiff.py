@@ -65,3 +65,30 @@ def sgd(network: dict[str, Any], kind: str, start: np.ndarray, u: np.ndarray, z:
         w.grad = at.grad
         optimizer.step()
     return np.array(rows)
+
+
+def sequential(layers: list[tuple[Any, ...]], rows: np.ndarray, prefix: list[str]) -> dict[str, Any]:
+    """A model of torch.nn of classes by name with their arguments, through hamjl and back, in double precision.
+
+    Its outputs for `rows`, (row, output), those of hamjl's network at rest, and those of the same model with other
+    parameters, and with the state_dict of the network, whose keys are beside the model's.
+    """
+    import torch
+
+    import hamjl as hj
+
+    def build() -> Any:
+        return torch.nn.Sequential(*(getattr(torch.nn, name)(*given) for name, *given in layers)).double().eval()
+
+    torch.manual_seed(0)
+    model, other = build(), build()
+    network, weights = hj.Network.from_torch(model)
+    state = network.to_state_dict(weights, prefix or None)
+    given = torch.tensor(rows)
+    with torch.no_grad():
+        expected, rival = model(given).numpy(), other(given).numpy()
+        other.load_state_dict(state)
+        back = other(given).numpy()
+    found = network.at_rest(weights, rows).values
+    keys = list(state), list(model.state_dict())
+    return {"expected": expected, "rival": rival, "found": found, "back": back, "keys": keys}

@@ -183,9 +183,9 @@ def test_initial_states_go_by_name(run):
         initial=run.isel(time=-1, neuron=[2, 0, 1, 3]),
     )  # fmt: skip
     np.testing.assert_array_equal(same.initial_state()["x"], run.x[-1])
-    other = hj.Network.from_adjacency(problem.network.matrix(np.ones(12))[:, ::-1] + 1, outputs=2)
-    with pytest.raises(hj.ProblemError, match="arcs"):
-        hj.Problem(other, problem.objective, inputs=problem.inputs, span=(0, 1), initial=run.isel(time=-1))
+    other = hj.Network.from_arcs([("u0", "y0"), ("u1", "y1")], inputs=["u0", "u1"])
+    with pytest.raises(hj.ProblemError, match="other labels"):
+        hj.Problem(other, hj.Objective(), inputs=problem.inputs, span=(0, 1), initial=run.isel(time=-1))
 
 
 def test_a_problem_keeps_its_own_copy_of_data():
