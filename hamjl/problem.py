@@ -147,7 +147,7 @@ class Problem(Statement):
     @cached_property
     def moves(self) -> NDArray[np.bool_]:
         """Which weights are not frozen, (weight,)."""
-        moves = np.isfinite(np.broadcast_to(self.inertia, self._weight_count))
+        moves = np.isfinite(np.broadcast_to(self.inertia, int(self.network.weight.max(initial=-1)) + 1))
         return moves & ~chosen(self.network, self.frozen, "frozen")
 
     @cached_property
