@@ -18,6 +18,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 from conftest import SET_UP, posix
+from test_vocabulary import RESTING, mixed_problem
 
 from hamjl import (
     Adaptive,
@@ -162,6 +163,23 @@ def test_adaptive_solvers_agree_with_the_reference(engine, law, seed, solver):
 def test_every_solver_agrees_with_the_reference(engine, law, solver):
     ours, theirs = Adaptive(solver, rtol=1e-9, atol=1e-12), Adaptive("DOP853", rtol=1e-9, atol=1e-12)
     assert_agree(random_problem(1), LAWS[law], ours, theirs, engine, np.linspace(0.0, 4.0, 17), 1e-6)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "plain"], indirect=True)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_wider_vocabulary_agrees_with_the_reference(engine, law, seed):
+    """Other neurons, masses, frozen and tied weights, losses in groups and in time: see `mixed_problem`."""
+    limit = getattr(LAWS[law], "instantaneous", law == "limit")
+    problem = mixed_problem(seed, span=(0.0, 1.0), **({"models": RESTING, "acyclic": seed % 2 == 0} if limit else {}))
+    euler = Euler(0.002)
+    assert_agree(problem, LAWS[law], euler, euler, engine, 11, 1e-11)
+    if law in STEPPED or engine == "plain":
+        return
+    theirs = Adaptive("DOP853", rtol=1e-10, atol=1e-12)
+    for solver in ("Vern9", "Rodas5P"):
+        ours = Adaptive(solver, rtol=1e-9, atol=1e-12)
+        assert_agree(problem, LAWS[law], ours, theirs, engine, np.linspace(0.0, 1.0, 9), 1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)

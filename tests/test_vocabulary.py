@@ -217,3 +217,205 @@ def test_theorem_1_is_certified(engine, seed):
     for law in (hj.CostateReversal(), hj.SignFlip(frequency=2.0)):
         assert own <= float(hj.solve(problem, law, engine=engine, times=201).hamjl.cost()[-1]) * (1 + 1e-6)
     assert float(np.abs(run.p_w.isel(time=-1)).max()) < 1e-4 * float(np.abs(run.p_w).max())
+
+
+# -- what a trajectory of it goes through ------------------------------------------------------------------------------
+def test_a_recipe_says_it_all(tmp_path):
+    for seed in range(6):
+        problem = mixed_problem(seed)
+        run = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.01), times=21)
+        run.to_netcdf(tmp_path / f"{seed}.nc")
+        with xr.open_dataset(tmp_path / f"{seed}.nc") as back:
+            recipe = back.hamjl.recipe
+        assert recipe.problem == problem
+        assert (recipe.problem == problem._with(frozen=())) == (not problem.frozen)
+        xr.testing.assert_identical(hj.run(recipe, progress=False).drop_vars("recipe"), run.drop_vars("recipe"))
+
+
+def test_sessions_go_on_as_one_run_does(engine, tmp_path):
+    for seed in (0, 1):
+        problem = mixed_problem(seed, span=(0.0, 0.9))
+        whole = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.01), times=91, engine=engine)
+        session = hj.Session(problem, hj.CostateReversal(), hj.Euler(0.01), engine=engine)
+        first = session.advance(0.45, {"every": 0.01}, progress=False)
+        session.checkpoint(tmp_path / f"{seed}.session")
+        later = hj.Session.restore(tmp_path / f"{seed}.session")
+        parts = [first, later.advance(0.9, {"every": 0.01}, progress=False)]
+        for name in ("x", "w", "p_x", "p_w"):
+            together = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(together[-1], whole[name][-1])
+        np.testing.assert_array_equal(session.present().w, first.w[-1])
+
+
+def test_stores_hold_it(engine, tmp_path):
+    problem = mixed_problem(1, span=(0.0, 0.9))
+    whole = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.01), times=91, engine=engine)
+    kept = hj.run(problem, hj.CostateReversal(), hj.Euler(0.01), times=91, engine=engine, store=tmp_path / "a", chunk=7)
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(kept[name], whole[name], err_msg=str(name))
+
+
+def test_sweeps_vary_it():
+    problem = mixed_problem(0, span=(0.0, 0.5))
+    ds = hj.sweep(problem, {"velocity": [1.0, 2.0]}, law=hj.CostateReversal(), method=hj.Euler(0.01), times=6)
+    assert (ds.status == "success").all()
+    assert ds.w.sizes["velocity"] == 2
+
+
+def test_problem_files_say_it(tmp_path):
+    text = """
+    [problem]
+    span = [0.0, 1.0]
+    frozen = ["u0->x0"]
+    [problem.network]
+    kind = "arcs"
+    inputs = ["u0"]
+    neurons = ["x0", "x1", "x2"]
+    outputs = ["x0", "x1", "x2"]
+    arcs = [["u0", "x0"], ["x0", "x1"], ["x1", "x0"], ["x0", "x2"]]
+    neuron = ["leaky", "integrator", "sigma(a) - x**3 - x"]
+    tied = {omega = {"x0->x1" = 1, "x1->x0" = -1}}
+    [problem.objective]
+    m = {omega = 2.0}
+    k = {"x0->x2" = 0.5}
+    loss = {squared_error = ["x0"], softmax_cross_entropy = ["x1", "x2"]}
+    loss_weight = {x0 = "1 + t", x1 = {kind = "cosine", amplitude = 0.5, omega = 2.0, offset = 1.0}}
+    [problem.inputs]
+    u0 = {kind = "constant", value = 0.5}
+    [problem.target]
+    x0 = {kind = "constant", value = 0.1}
+    x1 = {kind = "constant", value = 0.3}
+    x2 = {kind = "constant", value = 0.7}
+    """
+    (tmp_path / "a.toml").write_text(text)
+    problem = hj.Recipe.load(tmp_path / "a.toml").problem
+    assert problem.network.ties() == {"omega": {"x0->x1": 1.0, "x1->x0": -1.0}}
+    assert problem.frozen == ("u0->x0",)
+    assert problem.moves.tolist() == [name != "u0->x0" for name in problem.network.weights]
+    run = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.01), times=11)
+    assert run.attrs["status"] == "success"
+    np.testing.assert_array_equal(run.w.sel(arc="x0->x1"), -run.w.sel(arc="x1->x0"))
+
+
+# -- frozen ------------------------------------------------------------------------------------------------------------
+def layered(**options) -> hj.Problem:
+    """Two layers of weights behind a moving input."""
+    network = hj.Network.layered([1, 3, 1], bias=True)
+    inputs = {"u0": hj.signals.cosine(1.0, 2.0)}
+    return hj.Problem(network, hj.Objective(m=0.3), inputs=inputs, target=0.3, span=(0.0, 3.0), seed=1, **options)
+
+
+@pytest.mark.parametrize("law", [hj.CostateReversal(), hj.SignFlip(frequency=0.7), hj.BackpropLimit()], ids=str)
+@pytest.mark.parametrize("method", [hj.Euler(0.01), "auto"], ids=str)
+def test_freezing_all_is_test_mode(engine, law, method):
+    free, problem = layered(), layered(frozen=True)
+    run = hj.solve(problem, law, method, times=31, engine=engine)
+    np.testing.assert_array_equal(run.w, np.broadcast_to(free.initial_state()["w"], run.w.shape))
+    assert not run.p_w.any()
+    again = hj.solve(free, law, method, times=31, engine=engine, frozen=True)
+    np.testing.assert_array_equal(again.x, run.x)
+    heavy = hj.Problem(
+        free.network, hj.Objective(m=1e30), inputs=free.inputs, target=free.target, span=free.span, seed=1
+    )
+    np.testing.assert_allclose(run.x, hj.solve(heavy, law, method, times=31, engine=engine).x, rtol=0, atol=1e-5)
+    moved = hj.solve(free, law, method, times=31, engine=engine)
+    assert (moved.w[1:] != run.w[1:]).any()
+
+
+def test_freezing_all_but_a_layer_trains_that_layer(engine):
+    run = hj.solve(layered(frozen=[1]), hj.CostateReversal(), hj.Euler(0.01), times=31, engine=engine)
+    moved = (run.w != run.w[0]).any("time")
+    assert moved.values.tolist() == [str(arc).endswith("x3") for arc in run.arc.values]
+    # by hand: x and p_x as ever, and of the weights those of the last layer alone
+    whole = layered()
+    lowered = lower(whole, hj.CostateReversal(), hj.Euler(0.01))
+    dynamics, y = full_dynamics_of(lowered.field, lowered.law), lowered.initial.copy()
+    still = np.flatnonzero([not arc.endswith("x3") for arc in whole.network.arcs])
+    for k in range(300):
+        dy = dynamics.rhs(y, dynamics.drive(0.01 * k), 1.0, np.empty_like(y))
+        for part in dynamics.split(dy)[1::2]:
+            part[still] = 0.0
+        y = y + 0.01 * dy
+    np.testing.assert_allclose(run.w[-1], dynamics.split(y)[1], rtol=1e-12)
+    np.testing.assert_allclose(run.x[-1], dynamics.split(y)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "arcs"),
+    [
+        ("u0", {"u0->x0", "u0->x1", "u0->x2"}),
+        ("x3", {"x0->x3", "x1->x3", "x2->x3", "bias->x3"}),
+        (2, {"x0->x3", "x1->x3", "x2->x3", "bias->x3"}),
+        (["u0->x1", ("bias", "x3")], {"u0->x1", "bias->x3"}),
+        (True, None),
+        (False, set()),
+    ],
+)
+def test_arcs_are_frozen_by_their_names(frozen, arcs):
+    problem = layered(frozen=frozen)
+    names = set(problem.network.arcs)
+    still = {arc for arc, moves in zip(problem.network.arcs, problem.moves, strict=True) if not moves}
+    assert still == (names if arcs is None else arcs)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+TIED = hj.Network.from_arcs([("u", "x"), ("u", "y"), ("x", "y")], inputs=["u"], outputs=2, tied={"k": ["u->x", "u->y"]})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: layered(frozen="x9"), "must be a known name, got 'x9'"),
+        (lambda: layered(frozen=[3]), "a layer from 1 to 2, got 3"),
+        (lambda: layered(frozen=3.5), "must be a known name"),
+        (lambda: hj.Problem(TIED, hj.Objective(), inputs=0.0, span=(0, 1), frozen="u->x"), "tied weight 'k' or none"),
+        (lambda: hj.Problem(TIED, hj.Objective(m={"u->x": 1.0, "u->y": 2.0}), inputs=0, span=(0, 1)), "got different"),
+        (lambda: hj.Problem(TIED, hj.Objective(k={"nix": 1.0}), inputs=0, span=(0, 1)), "got 'nix'"),
+        (lambda: hj.Problem(TIED, hj.Objective(m=np.ones(5)), inputs=0, span=(0, 1)), r"got shape \(5,\)"),
+        (lambda: hj.Problem(TIED, hj.Objective(), inputs=0, span=(0, 1), initial={"w": [1.0, 2.0, 3.0]}), "different"),
+        (lambda: hj.Objective(m={"u->x": 0.0}), "a positive number, got 0"),
+        (lambda: hj.Objective(k=[1.0, -1.0]), "a non-negative number, got -1"),
+        (lambda: hj.Objective(k={"u->x": np.inf}), "a non-negative number, got inf"),
+        (lambda: hj.Objective(loss={"squared_error": "x", "log_cosh": ["x"]}), "one loss, got 'x'"),
+        (lambda: hj.Objective(loss={"squared_error": []}), "list the outputs"),
+        (lambda: hj.Objective(loss={}), "no output at all"),
+        (lambda: hj.Objective(loss_weight=-1.0), "non-negative"),
+        (lambda: hj.Objective(loss_weight="sin(u)"), "got 'u'"),
+        (lambda: hj.Objective(dissipation=xr.DataArray([1.0, -1.0], {"time": [0, 1]}, "time")), "positive"),
+        (
+            lambda: hj.Problem(TIED, hj.Objective(loss_weight="sin(10*t)"), inputs=0, span=(0, 1)),
+            "loss_weight of 'x' must not be negative",
+        ),
+        (lambda: hj.Problem(TIED, hj.Objective(loss_weight=Q), inputs=0, span=(0, 99)), "must cover the span"),
+        (lambda: hj.Problem(TIED, hj.Objective(dissipation=PHI), inputs=0, span=(0, 99)), "must cover the span"),
+        (lambda: hj.Problem(TIED, hj.Objective(loss={"log_cosh": ["z"]}), inputs=0, span=(0, 1)), "got 'z'"),
+        (lambda: hj.Problem(TIED, hj.Objective(loss={"softmax_cross_entropy": ["x"]}), inputs=0, span=(0, 1)), "two"),
+        (lambda: hj.Network.layered([1, 1], neuron="spiking"), "got 'spiking'"),
+        (lambda: hj.Network.layered([1, 1], neuron="sigma(a) - abs(x)"), "smooth"),
+        (lambda: hj.Network.layered([1, 1], neuron=["leaky", "leaky"]), "one value per neuron"),
+        (lambda: hj.Network.layered([1, 1], tied=["u0->x0"]), "mapping from names"),
+        (lambda: hj.Network.layered([1, 1], tied={"k": "u0->x0"}), "list its arcs"),
+        (lambda: hj.Network.layered([1, 1], tied={"k": ["u0->x9"]}), "got 'u0->x9'"),
+        (lambda: hj.Network.layered([1, 1], tied={"k": {"u0->x0": 0.0}}), "must not be 0"),
+        (lambda: hj.Network.layered([1, 1], tied={"k": ["u0->x0"], "l": ["u0->x0"]}), "one weight"),
+        (lambda: hj.Network.convolutional(3, 4), "fit into it"),
+        (lambda: hj.Network.oscillators(0), "1 or more, got 0"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_sentence(make, words):
+    with pytest.raises(hj.ProblemError, match=words) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_laws_that_need_neurons_at_rest_refuse_integrators():
+    network = hj.Network.oscillators()
+    problem = hj.Problem(network, hj.Objective(), target=0.1, span=(0, 1))
+    with pytest.raises(hj.ProblemError, match="BackpropLimit needs neurons that come to rest"):
+        hj.solve(problem, hj.BackpropLimit())
+    with pytest.raises(hj.ProblemError, match="HamiltonianLearning needs neurons that come to rest"):
+        hj.solve(problem, hj.HamiltonianLearning(instantaneous=True), hj.Euler(0.1))
+    with pytest.raises(hj.ProblemError, match="the network at rest needs neurons"):
+        network.at_rest([1.0, 1.0])
+    with pytest.raises(hj.ProblemError, match="this analysis needs neurons"):
+        hj.solve(problem, hj.CostateReversal()).hamjl.backprop_gradient()
