@@ -144,6 +144,24 @@ def test_both_engines_take_the_same_steps(julia):
         assert one[name] == pytest.approx(other[name], rel=1e-6)
 
 
+@pytest.mark.julia
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_both_engines_factor_the_same_hessian(julia, seed):
+    """Digraphs, with and without the curvature of x' = f; indefinite for both where it is for one."""
+    from hamjl.engines.julia.boundary import NativeTranscription
+
+    problem = random_problem(seed, loss="softmax_cross_entropy" if seed == 2 else "squared_error")
+    here = transcribed(problem)
+    native = NativeTranscription(here.field, here.mesh, problem.initial_vector())
+    unknown = 3 * anywhere(here)
+    right = np.random.default_rng(1).normal(size=unknown.size)
+    for shift, gauss_newton in ((1e-3, True), (1.0, True), (30.0, False), (0.0, False)):
+        one, other = (each.factored(unknown, shift, gauss_newton=gauss_newton) for each in (here, native))
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            np.testing.assert_allclose(other(right), one(right), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("self_loops", [True, False])
 def test_neurons_are_kept_alive_on_any_cycle(self_loops):
     """Giving up costs more than q/2 times the mean square of the target, less a transient."""
