@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import random_problem
+from scipy.integrate import solve_ivp
 
 import hamjl as hj
 from hamjl.control import curvature
@@ -142,6 +143,24 @@ def test_both_engines_take_the_same_steps(julia):
         assert one[name] == other[name]
     for name in ("cost", "curvature"):
         assert one[name] == pytest.approx(other[name], rel=1e-6)
+
+
+@pytest.mark.julia
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_both_engines_factor_the_same_hessian(julia, seed):
+    """Digraphs, with and without the curvature of x' = f; indefinite for both where it is for one."""
+    from hamjl.engines.julia.boundary import NativeTranscription
+
+    problem = random_problem(seed, loss="softmax_cross_entropy" if seed == 2 else "squared_error")
+    here = transcribed(problem)
+    native = NativeTranscription(here.field, here.mesh, problem.initial_vector())
+    unknown = 3 * anywhere(here)
+    right = np.random.default_rng(1).normal(size=unknown.size)
+    for shift, gauss_newton in ((1e-3, True), (1.0, True), (30.0, False), (0.0, False)):
+        one, other = (each.factored(unknown, shift, gauss_newton=gauss_newton) for each in (here, native))
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            np.testing.assert_allclose(other(right), one(right), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("self_loops", [True, False])
@@ -311,3 +330,21 @@ def test_gauss_and_newtons_hessian_is_that_of_the_linearised_equation():
     assert np.linalg.eigvalsh(own).min() > 0
     with pytest.raises(np.linalg.LinAlgError):
         Sweep(here.at(unknown), 0.0)
+
+
+def test_x_is_found_where_it_is_sensitive_to_rounding():
+    """Lorenz's system, whose states at the end no method knows, beside Dormand and Prince's while they can be known."""
+    flow = {"x": "10*(y - x) + v", "y": "x*(28 - z) - y", "z": "x*y - 8*z/3"}
+    begin = {"x": 1.0, "y": 1.0, "z": 20.0}
+    system = hj.SymbolicSystem(flow, ["v"], "v**2/2 + x**2", span=(0, 30), initial=begin)
+    here = transcribed(system, 12_000)
+    found = here.at(np.zeros(here.control.shape).ravel())
+    assert np.isfinite(found.cost)
+    times = here.mesh.nodes[here.mesh.nodes <= 8]
+
+    def rhs(t, s):
+        x, y, z = s
+        return [10 * (y - x), x * (28 - z) - y, x * y - 8 * z / 3]
+
+    expected = solve_ivp(rhs, (0, 8), list(begin.values()), t_eval=times, method="DOP853", rtol=1e-12, atol=1e-12).y
+    np.testing.assert_allclose(found.x_nodes[: len(times)], expected.T, atol=1e-3)

@@ -127,16 +127,14 @@ def _riccati(field: NetworkField, mesh: Mesh) -> Array:
     theta = np.zeros(mesh.stages.shape)
     if ratio == 0.0 or not np.isfinite(ratio):
         return theta
-    rate = dissipation(field.dissipation)[1](mesh.stages)
+    # constant ρ over the step: θ' = (θ - a)(θ - b) with a > 0 > b, backwards towards a
+    half = dissipation(field.dissipation)[1](mesh.stages).mean(axis=1) / 2
+    root = np.hypot(half, np.sqrt(ratio))
+    a, b = half + root, half - root
+    left = mesh.nodes[1:, None] - np.column_stack((mesh.stages, mesh.nodes[:-1]))  # of the step
+    decay = np.exp(-(a - b)[:, None] * left)
     value = 0.0
     for k in range(len(mesh) - 1, -1, -1):
-        # constant ρ over the step: θ' = (θ - a)(θ - b) with a > 0 > b, backwards towards a
-        half, t = float(rate[k].mean()) / 2, mesh.nodes[k + 1]
-        root = np.hypot(half, np.sqrt(ratio))
-        a, b = half + root, half - root
-        for j in (1, 0):
-            q = (value - a) / (value - b) * np.exp(-(a - b) * (t - mesh.stages[k, j]))
-            theta[k, j] = (a - b * q) / (1.0 - q)
-        q = (value - a) / (value - b) * np.exp(-(a - b) * mesh.h[k])
-        value = (a - b * q) / (1.0 - q)
+        q = (value - a[k]) / (value - b[k]) * decay[k]
+        *theta[k], value = (a[k] - b[k] * q) / (1.0 - q)
     return theta

@@ -116,29 +116,31 @@ class Transcription:
 
     # -- x of the driver ---------------------------------------------------------------------------------------------
     def states(self, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
-        """x at stages and nodes and the flow linearised there, or None: Newton's method on all times at once."""
+        """x at stages and nodes and the flow linearised there, or None: Newton's method on all times at once.
+
+        Where x is so sensitive to rounding that this does not converge, a few steps at a time do.
+        """
         whole = slice(0, len(self.mesh))
         solved = None if self.guess is None else self._newton(whole, self.x0, self.guess, driver)
-        if solved is None:
-            guess = self._march(driver)
-            solved = None if guess is None else self._newton(whole, self.x0, guess, driver)
-        return solved
+        return self._march(driver) if solved is None else solved
 
-    def _march(self, driver: Array) -> Array | None:
-        """x at the stages, a few steps after the other: a guess from nothing."""
-        x, node = np.empty((*self.mesh.stages.shape, len(self.x0))), self.x0
-        first, block = 0, BLOCK
+    def _march(self, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
+        """The same from no guess, a few steps after the other."""
+        x, nodes = np.empty((*self.mesh.stages.shape, len(self.x0))), np.empty((len(self.mesh) + 1, len(self.x0)))
+        first, block, nodes[0] = 0, BLOCK, self.x0
         while first < len(self.mesh):
             part = slice(first, min(first + block, len(self.mesh)))
-            solved = self._newton(part, node, np.broadcast_to(node, x[part].shape), driver[part])
+            guess = np.broadcast_to(nodes[first], x[part].shape)
+            solved = self._newton(part, nodes[first], guess, driver[part])
             if solved is not None:
-                x[part], node = solved[0], solved[1][-1]
+                x[part], nodes[part.start : part.stop + 1] = solved[:2]
                 first, block = part.stop, BLOCK
             elif block > 1:
                 block //= 2
             else:
                 return None
-        return x
+        flow = linearized(self.mesh, self.model.at(x, driver, self.drive).state_jacobian())
+        return None if flow is None else (x, nodes, flow)
 
     def _newton(self, part: slice, start: Array, x: Array, driver: Array) -> tuple[Array, Array, LinearFlow] | None:
         mesh, drive = Mesh(self.mesh.nodes[part.start : part.stop + 1]), self.drive[part]
@@ -146,11 +148,8 @@ class Transcription:
         for _ in range(NEWTON_STEPS):
             point = self.model.at(x, driver, drive)
             jacobian = point.state_jacobian()
-            if not np.isfinite(jacobian).all():
-                return None
-            try:
-                flow = LinearFlow(mesh, jacobian)
-            except np.linalg.LinAlgError:
+            flow = linearized(mesh, jacobian)
+            if flow is None:
                 return None
             rest = point.speed() - (jacobian @ x[..., None])[..., 0]
             residual = h * np.einsum("ij,kja->kia", MATRIX, rest)
@@ -161,6 +160,16 @@ class Transcription:
                 return None
             if size <= NEWTON_TOLERANCE * (1.0 + float(np.abs(x).max())):
                 return x, nodes, flow
+        return None
+
+
+def linearized(mesh: Mesh, jacobian: Array) -> LinearFlow | None:
+    """The linear flow on a mesh, or None where it has no values."""
+    if not np.isfinite(jacobian).all():
+        return None
+    try:
+        return LinearFlow(mesh, jacobian)
+    except np.linalg.LinAlgError:
         return None
 
 

@@ -14,11 +14,13 @@ struct Sweep
     half::Matrix{Float64}  # (y, K)
     # work space
     value::Matrix{Float64}  # Riccati's matrix (s, s)
-    form::Matrix{Float64}  # (z, z), its lower triangle
+    form::Matrix{Float64}  # that and its transpose add up to the form of z, (z, z)
+    pull::Matrix{Float64}  # of z by ζ, (z, ζ)
     inverse::Matrix{Float64}  # of the stages' equations, (2n, 2n)
-    x::Matrix{Float64}  # δx at the stages by z, (2n, z)
-    left::Matrix{Float64}  # rows whose products leftᵀ right + rightᵀ left make the form, (5n, z)
-    right::Matrix{Float64}
+    moved::Matrix{Float64}  # δx and δa at the stages and δx at the next node by ζ, (5n, ζ)
+    pulled::Matrix{Float64}  # half of what each of them pulls with
+    core::Matrix{Float64}  # half the form of ζ
+    load::Matrix{Float64}  # S_wx δx at the next node by ζ, (arc, ζ)
 end
 
 function Sweep(t::Transcription)
@@ -26,7 +28,7 @@ function Sweep(t::Transcription)
     s, z = n + m, n + 3m
     return Sweep(
         zeros(n, z, K), zeros(3, K), zeros(2m, 2m, K), zeros(2m, s, K), zeros(2m, K), zeros(s, s), zeros(z, z),
-        zeros(2n, 2n), zeros(2n, z), zeros(5n, z), zeros(5n, z),
+        zeros(z, 3n), zeros(2n, 2n), zeros(5n, 3n), zeros(5n, 3n), zeros(3n, 3n), zeros(m, 3n),
     )
 end
 
@@ -57,16 +59,16 @@ function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift, wei
         interval!(sweep, t, k, outputs, curvature, shift, weight)
         root, feed = view(sweep.root, :, :, k), view(sweep.feed, :, :, k)
         @inbounds for j in 1:2m, i in j:2m
-            root[i, j] = form[s+i, s+j]
+            root[i, j] = form[s+i, s+j] + form[s+j, s+i]
         end
         _, info = LAPACK.potrf!('L', root)
         info == 0 || return false
         @inbounds for j in 1:s, i in 1:2m
-            feed[i, j] = form[s+i, j]
+            feed[i, j] = form[s+i, j] + form[j, s+i]
         end
         BLAS.trsm!('L', 'L', 'N', 'N', 1.0, root, feed)
         @inbounds for j in 1:s, i in j:s
-            value[i, j] = form[i, j]
+            value[i, j] = form[i, j] + form[j, i]
         end
         BLAS.syrk!('L', 'T', -1.0, feed, 1.0, value)
         @inbounds for j in 2:s, i in 1:j-1
@@ -76,10 +78,10 @@ function riccati!(sweep::Sweep, t::Transcription, outputs, curvature, shift, wei
     return all(isfinite, value)
 end
 
-"The form of interval k and what comes after it, into the lower triangle of `form`; `weight` is that of the costates."
+"Half the form of interval k and what comes after it, into `form`; `weight` is that of the costates."
 function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift, weight)
-    (; forward, value, form, inverse, x, left, right) = sweep
-    (; network, gain, bend, costate, w, ends, measure) = t
+    (; forward, value, form, pull, moved, core, load) = sweep
+    (; network, gain, costate, w, ends, measure) = t
     (; arcs, style) = network
     n, m, d = arcs.neurons, length(arcs), arcs.inputs
     θ1, θ2 = t.theta[1, k], t.theta[2, k]
@@ -93,99 +95,115 @@ function interval!(sweep::Sweep, t::Transcription, k, outputs, curvature, shift,
         (-s2 * θ2 * stages[2][1], -s2 * θ2 * stages[2][2], 1 - s2 * θ2 * stages[2][3]),
     )
     sweep.across[:, k] .= across
-    invert_stages!(inverse, t, k)
     load_ends!(t, k)
-    a11, a12, a21, a22 = t.h[k] .* GAUSS
+    neurons!(sweep, t, k, outputs, curvature, weight)
     F = view(forward, :, :, k)
-    fill!(left, 0.0)
-    fill!(right, 0.0)
-    @inbounds for j in 1:n, i in 1:2n
-        x[i, j] = inverse[i, j] + inverse[i, n+j]
-    end
-    @inbounds for a in 1:3, i in 1:n
-        span = incoming(arcs, i)
-        for e in span
-            j = origin(style, arcs, e, first(span))
-            column = n + (a - 1) * m + e
-            g1 = gain[i, 1, k] * ends[j, 1] * stages[1][a]
-            g2 = gain[i, 2, k] * ends[j, 2] * stages[2][a]
-            up, down = a11 * g1 + a12 * g2, a21 * g1 + a22 * g2
-            @simd ivdep for row in 1:2n
-                x[row, column] = inverse[row, i] * up + inverse[row, n+i] * down
-            end
-            # δa_i, and what meets δx_j where the arc leaves it
-            left[2n+i, column] = ends[j, 1] * stages[1][a]
-            left[3n+i, column] = ends[j, 2] * stages[2][a]
-            if j > d
-                right[j-d, column] = weight * gain[i, 1, k] * costate[i, 1, k] * stages[1][a]
-                right[n+j-d, column] = weight * gain[i, 2, k] * costate[i, 2, k] * stages[2][a]
-            end
-        end
-    end
-    @inbounds for column in axes(x, 2)
-        for i in 1:2n
-            left[i, column] = x[i, column]
-        end
-        for s in 1:2, i in 1:n
-            span, da = incoming(arcs, i), 0.0
-            for e in span
-                j = origin(style, arcs, e, first(span)) - d
-                j < 1 && continue
-                da += w[e, s, k] * x[(s-1)*n+j, column]
-            end
-            row = (s + 1) * n + i
-            left[row, column] += da
-            right[row, column] = 0.5 * weight * bend[i, s, k] * costate[i, s, k] * left[row, column]
-        end
-        for s in 1:2, (b, i) in enumerate(outputs), (a, j) in enumerate(outputs)
-            right[(s-1)*n+j, column] += 0.5 * curvature[a, b, s, k] * x[(s-1)*n+i, column]
-        end
+    @inbounds for column in 1:3n
         for i in 1:n
-            F[i, column] = ROOT3 * (x[n+i, column] - x[i, column])
+            pull[i, column] = core[i, column]
+            span = incoming(arcs, i)
+            g1, g2 = weight * gain[i, 1, k] * costate[i, 1, k], weight * gain[i, 2, k] * costate[i, 2, k]
+            for e in span
+                j = origin(style, arcs, e, first(span))
+                early, late = ends[j, 1] * core[n+i, column], ends[j, 2] * core[2n+i, column]
+                if j > d  # δw meets δx_j where the arc leaves it
+                    early += g1 * moved[j-d, column]
+                    late += g2 * moved[n+j-d, column]
+                end
+                for a in 1:3
+                    pull[n+(a-1)*m+e, column] = stages[1][a] * early + stages[2][a] * late + across[a] * load[e, column]
+                end
+            end
         end
     end
     @inbounds for i in 1:n
-        F[i, i] += 1.0
-    end
-    # what comes after: δx' S_xx δx/2 + δx' S_xw δw as products of rows, and S_ww
-    @inbounds for column in axes(x, 2)
-        arc, factor = column <= n ? (0, 0.0) : (n + (column - n - 1) % m + 1, across[div(column - n - 1, m)+1])
-        for i in 1:n
-            pull = 0.0
-            for j in 1:n
-                pull += value[j, i] * F[j, column]
+        F[:, i] .= view(moved, 4n+1:5n, i)
+        form[:, i] .= view(pull, :, i)
+        span = incoming(arcs, i)
+        for a in 1:3, e in span
+            j, column = origin(style, arcs, e, first(span)), n + (a - 1) * m + e
+            u1, u2 = ends[j, 1] * stages[1][a], ends[j, 2] * stages[2][a]
+            @simd ivdep for row in 1:n
+                F[row, column] = u1 * moved[4n+row, n+i] + u2 * moved[4n+row, 2n+i]
             end
-            left[4n+i, column] = F[i, column]
-            right[4n+i, column] = 0.5 * pull + (arc == 0 ? 0.0 : factor * value[arc, i])
+            @simd ivdep for row in axes(form, 1)
+                form[row, column] = u1 * pull[row, n+i] + u2 * pull[row, 2n+i]
+            end
         end
     end
-    BLAS.syr2k!('L', 'T', 1.0, left, right, 0.0, form)
+    regularized = !iszero(network.regularizer_scale)
     @inbounds for a in 1:3, b in 1:a
-        factor = across[a] * across[b]
-        effort = efforts[1][a] * efforts[1][b] + efforts[2][a] * efforts[2][b] + (a == b > 1 ? shift : 0.0)
-        r1 = network.regularizer_scale * measure[1, k] * stages[1][a] * stages[1][b]
-        r2 = network.regularizer_scale * measure[2, k] * stages[2][a] * stages[2][b]
+        half = a == b ? 0.5 : 1.0
+        factor = half * across[a] * across[b]
+        effort = half * (efforts[1][a] * efforts[1][b] + efforts[2][a] * efforts[2][b] + (a == b > 1 ? shift : 0.0))
+        r1 = half * network.regularizer_scale * measure[1, k] * stages[1][a] * stages[1][b]
+        r2 = half * network.regularizer_scale * measure[2, k] * stages[2][a] * stages[2][b]
         rows, columns = n + (a - 1) * m, n + (b - 1) * m
         for e in 1:m
-            @simd ivdep for i in (a == b ? e : 1):m
+            @simd ivdep for i in 1:m
                 form[rows+i, columns+e] += factor * value[n+i, n+e]
             end
             form[rows+e, columns+e] += effort
-            iszero(network.regularizer_scale) ||
+            regularized &&
                 (form[rows+e, columns+e] += r1 * t.regularizer(w[e, 1, k])[3] + r2 * t.regularizer(w[e, 2, k])[3])
         end
     end
     return nothing
 end
 
+"""
+What is of neurons alone. Arcs move x by Σ_j x_j δw_ij at the stages only: with δx before, these are ζ, and δx and δa at the
+stages and δx after are `moved` ζ.
+"""
+function neurons!(sweep::Sweep, t::Transcription, k, outputs, curvature, weight)
+    (; value, inverse, moved, pulled, core, load) = sweep
+    (; network, gain, bend, costate, w) = t
+    (; arcs, style) = network
+    n, d = arcs.neurons, arcs.inputs
+    a11, a12, a21, a22 = t.h[k] .* GAUSS
+    invert_stages!(inverse, t, k)
+    @inbounds for i in 1:n
+        g1, g2 = gain[i, 1, k], gain[i, 2, k]
+        @simd ivdep for row in 1:2n
+            early, late = inverse[row, i], inverse[row, n+i]
+            moved[row, i] = early + late
+            moved[row, n+i] = g1 * (a11 * early + a21 * late)
+            moved[row, 2n+i] = g2 * (a12 * early + a22 * late)
+        end
+    end
+    fill!(pulled, 0.0)
+    @inbounds for column in 1:3n
+        for s in 1:2, i in 1:n
+            span, da = incoming(arcs, i), column == s * n + i ? 1.0 : 0.0
+            for e in span
+                j = origin(style, arcs, e, first(span)) - d
+                j < 1 || (da += w[e, s, k] * moved[(s-1)*n+j, column])
+            end
+            row = (s + 1) * n + i
+            moved[row, column] = da
+            pulled[row, column] = 0.5 * weight * bend[i, s, k] * costate[i, s, k] * da
+        end
+        for s in 1:2, (b, i) in enumerate(outputs), (a, j) in enumerate(outputs)
+            pulled[(s-1)*n+j, column] += 0.5 * curvature[a, b, s, k] * moved[(s-1)*n+i, column]
+        end
+        for i in 1:n
+            moved[4n+i, column] = (column == i ? 1.0 : 0.0) + ROOT3 * (moved[n+i, column] - moved[i, column])
+        end
+    end
+    next = view(moved, 4n+1:5n, :)
+    BLAS.gemm!('N', 'N', 0.5, view(value, 1:n, 1:n), next, 0.0, view(pulled, 4n+1:5n, :))
+    BLAS.gemm!('T', 'N', 1.0, moved, pulled, 0.0, core)
+    BLAS.gemm!('N', 'N', 1.0, view(value, n+1:size(value, 1), 1:n), next, 0.0, load)
+    return nothing
+end
+
 "The inverse of the stages' equations of step k, column by column."
 function invert_stages!(inverse, t::Transcription, k)
-    (; pair) = t
+    factors, pivots = view(t.factors, :, :, k), view(t.pivots, :, k)
+    fill!(inverse, 0.0)
     @inbounds for j in axes(inverse, 2)
-        fill!(pair, 0.0)
-        pair[j] = 1.0
-        stage_solve!(t, k, false)
-        inverse[:, j] .= pair
+        inverse[j, j] = 1.0
+        solve!(factors, pivots, view(inverse, :, j))
     end
     return nothing
 end

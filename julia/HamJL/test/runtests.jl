@@ -289,6 +289,47 @@ end
         end
     end
 
+    @testset "a sweep over the mesh inverts the Hessian, and finds where it is not positive" begin
+        rng = Xoshiro(13)
+        huber = f(("w",), "sqrt(1 + w**2)", "w/sqrt(1 + w**2)", "(1 + w**2)**(-3/2)")
+        for (d, n, density) in ((0, 3, 1.1), (2, 4, 0.6))
+            network = random_network(rng, d, n, density)
+            steps, arcs, outputs = 4, length(network.arcs), network.outputs
+            t = HamJL.transcription(
+                network; regularizer = huber, h = rand(rng, steps) .+ 0.2, measure = rand(rng, 2steps) .+ 0.1,
+                theta = rand(rng, 2steps), drives = randn(rng, 2d * steps), x0 = randn(rng, n), w0 = randn(rng, arcs),
+                guess = Float64[],
+            )
+            roots = randn(rng, 2, 2, 2, steps)
+            curvature = stack(roots[:, :, q, k]' * roots[:, :, q, k] for q in 1:2, k in 1:steps)
+            t.unknown .= randn(rng, arcs, 2, steps)
+            @test HamJL.forward!(t)
+            t.source .= randn(rng, n, 2, steps)
+            HamJL.gradient!(t)
+            function product(e)
+                t.direction .= reshape(e, arcs, 2, steps)
+                HamJL.tangent!(t)
+                t.source .= 0
+                for k in 1:steps, q in 1:2
+                    t.source[outputs, q, k] = curvature[:, :, q, k] * t.dx[outputs, q, k]
+                end
+                HamJL.curvature!(t)
+                return vec(copy(t.result))
+            end
+            hessian = stack(product, eachcol(Matrix(1.0I, 2arcs * steps, 2arcs * steps)))
+            lowest = eigmin(Symmetric(hessian))
+            sweep = HamJL.Sweep(t)
+            factor(shift) = HamJL.factor!(sweep, t, outputs, vec(curvature), shift, false)
+            @test !factor(-lowest - 1e-6)
+            @test factor(-lowest + 1e-6)
+            @test factor(1 - lowest)
+            right = randn(rng, arcs, 2, steps)
+            t.direction .= right
+            HamJL.solve!(sweep, t)
+            @test (hessian + (1 - lowest) * I) * vec(t.result) ≈ vec(right)
+        end
+    end
+
     @testset "structured, dense and sparse linear algebra give the same trajectory" begin
         rng = Xoshiro(5)
         system = random_network(rng, 2, 6, 0.6)
