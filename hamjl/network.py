@@ -375,7 +375,7 @@ class Network(Plain):
             )
         return values[..., self.target, self.source]
 
-    def subgraph(self, arcs: Iterable[str | tuple[str, str]] | xr.DataArray) -> Network:
+    def subgraph(self, arcs: Iterable[str | tuple[str, str]]) -> Network:
         """The network of some arcs, labels as in `arcs` or pairs, and the vertices at their ends.
 
         Their order, activations, velocities and outputs are those here; what is at the end of no arc goes.
