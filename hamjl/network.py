@@ -526,9 +526,13 @@ class Network(Plain):
             For arcs that there are not, and where no arc leads to an output any more.
         """
         kept, known = np.zeros(len(self.source), dtype=bool), {arc: k for k, arc in enumerate(self.arcs)}
-        if isinstance(arcs, str) or not isinstance(arcs, Iterable):
+        try:
+            labels = None if isinstance(arcs, str) else list(arcs.values if isinstance(arcs, xr.DataArray) else arcs)
+        except TypeError:
+            labels = None
+        if labels is None:
             raise ProblemError(f"arcs must be a list of labels or pairs, got {shown(arcs)}: write e.g. ['u0->x0'].")
-        for arc in arcs:
+        for arc in labels:
             kept[known[choice(arc_label(arc), known, "An arc of a subgraph")]] = True
         return self._only(kept)
 

@@ -48,6 +48,7 @@ def test_a_subgraph_keeps_what_its_vertices_are():
     assert found == expected
     assert hj.Network.from_dict(found.to_dict()) == expected
     assert NET.subgraph(NET.arcs) == NET == NET.subgraph(reversed(NET.arcs))
+    assert NET.subgraph(xr.DataArray(list(expected.arcs), dims="arc")) == expected
 
 
 def test_pruning_takes_arcs_away_by_their_labels():
@@ -208,6 +209,7 @@ WRONG = {
     "arc of a subgraph": (lambda: NET.subgraph(["u->c"]), "An arc of a subgraph must be a known name, got 'u->c'"),
     "arcs as a text": (lambda: NET.subgraph("u->a"), "list of labels or pairs"),
     "arcs as a number": (lambda: NET.subgraph(3), "list of labels or pairs"),
+    "arcs as one array": (lambda: NET.subgraph(np.array(1.0)), "list of labels or pairs"),
     "arc as a number": (lambda: NET.subgraph([3]), "An arc of a subgraph"),
     "no arc": (lambda: NET.subgraph([]), "lead to every output, got 'c' without"),
     "output cut off": (lambda: NET.prune({"b->c": True, "a->c": True}), "lead to every output, got 'c' without"),

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from itertools import pairwise
 
 import networkx
@@ -389,7 +390,7 @@ ODD = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=6),
-    st.sampled_from(["tanh", "x0", "u0", "uniform", "bias", "quadratic", "a", "t", "exp(t)"]),
+    st.sampled_from(["tanh", "x0", "u0", "u0->x0", "uniform", "glorot", "bias", "quadratic", "a", "t", "exp(t)"]),
     st.lists(st.one_of(st.integers(-2, 2), st.floats(), st.text(max_size=3), st.none()), max_size=4),
     st.dictionaries(st.text(max_size=4), st.one_of(st.integers(-2, 2), st.text(max_size=3), st.none()), max_size=3),
     st.just(np.zeros((2, 2))),
@@ -408,6 +409,12 @@ DOORS = {
         ["inputs", "bias", "self_loops", "outputs", "activation", "velocity"],
     ),
     "layered": (hj.Network.layered, ["sizes"], ["bias", "activation", "velocity"]),
+    "layers": (partial(hj.Network.layered, [2, 1]), [], ["inputs", "activation", "velocity"]),
+    "subgraph": (NET.subgraph, ["arcs"], []),
+    "prune": (NET.prune, ["where"], []),
+    "from_networkx": (hj.Network.from_networkx, ["graph"], ["inputs", "outputs", "activation", "velocity"]),
+    "to_networkx": (NET.to_networkx, [], ["weights"]),
+    "from_torch": (hj.Network.from_torch, ["model"], ["inputs"]),
     "from_adjacency": (hj.Network.from_adjacency, ["matrix"], ["outputs", "activation", "velocity"]),
     "network from_dict": (hj.Network.from_dict, ["spec"], []),
     "objective": (
@@ -427,6 +434,8 @@ DOORS = {
         [],
         ["inputs", "target", "span", "initial", "seed"],
     ),
+    "initial": (lambda **options: simple(initial=options), [], ["x", "w", "p_x", "p_w"]),
+    "replace": (simple().replace, [], ["network", "inputs", "target", "span", "initial", "seed"]),
     "sign flip": (hj.SignFlip, [], ["every_step", "frequency", "radius", "hysteresis"]),
     "euler": (hj.Euler, ["step"], []),
     "adaptive": (hj.Adaptive, [], ["name", "rtol", "atol", "max_steps"]),
