@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hamjl.checks import array, choice, number, scalar
 from hamjl.errors import ProblemError, shown
-from hamjl.network import Network, arc_label, depths
+from hamjl.network import Network, depths
+from hamjl.ties import arc_label
 
 Array = NDArray[np.floating]
 

@@ -16,8 +16,8 @@ from hamjl import signals
 from hamjl.checks import choice, folded, mapping, number, scalar
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.foreign import Folder
-from hamjl.network import BIAS
 from hamjl.signals import Signal
+from hamjl.vertices import BIAS
 
 Assigned = Signal | dict[str, Signal]
 SignalLike = Signal | xr.DataArray | float  # what is made a signal

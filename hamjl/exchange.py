@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hamjl.checks import array, folded, number
 from hamjl.errors import EngineError, ProblemError, listed, shown
 from hamjl.functions import FAMILIAR
-from hamjl.network import BIAS, Network, depths
+from hamjl.network import Network, depths
 from hamjl.rest import weights_of
+from hamjl.vertices import BIAS
 
 Array = NDArray[np.floating]
 LINEAR, ASIDE = "Linear", ("Identity", "Dropout")  # what holds weights, and what does nothing where a model is used

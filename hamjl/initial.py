@@ -13,7 +13,9 @@ from hamjl.arcs import shared
 from hamjl.checks import choice, finite
 from hamjl.errors import ProblemError, shown
 from hamjl.lowered import BOUND
-from hamjl.network import BIAS, Network, arc_label, axis_names
+from hamjl.network import Network
+from hamjl.ties import arc_label
+from hamjl.vertices import BIAS, axis_names
 
 Array = NDArray[np.floating]
 STATE = ("x", "w", "p_x", "p_w")

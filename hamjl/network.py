@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,17 +15,26 @@ from hamjl import functions
 from hamjl.checks import array, choice, count, flag, keys, mapping, number
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.expressions import Formula
+from hamjl.grids import convolution
 from hamjl.plain import Plain
+from hamjl.ties import Tied, arc_label, tie
+from hamjl.vertices import (
+    BIAS,
+    as_text,
+    axis_names,
+    check_distinct,
+    check_size,
+    is_whole,
+    names_of,
+    numbered,
+    with_bias,
+)
 
 if TYPE_CHECKING:
     import networkx
 
-BIAS = "bias"  # the input that is constantly 1
-MAX_PAIRS = 10**7  # of vertices, in the constructors that look at all of them
-PAIR = 100  # bytes that an arc takes while a network is built
 Activation = Formula | Sequence[Formula] | NDArray[Any] | Mapping[str, Formula]  # one for all neurons, or one each
 Velocity = float | Sequence[float] | NDArray[Any] | Mapping[str, float]
-Tied = Mapping[str, Iterable[Any] | Mapping[Any, float]]  # arcs by the name of the weight that they share
 MAX_TEXT = 20_000  # characters in all of different formulas, each of which is differentiated
 
 
@@ -110,13 +117,13 @@ class Network(Plain):
         ProblemError
             For unknown or repeated names, repeated arcs, arcs into an input, or an input that feeds nothing.
         """
-        pairs, ins = _as_text(arcs), _names(inputs, "inputs")
-        if neurons is None or BIAS not in _names(neurons, "neurons"):
-            ins = _with_bias(ins, pairs)
+        pairs, ins = as_text(arcs), names_of(inputs, "inputs")
+        if neurons is None or BIAS not in names_of(neurons, "neurons"):
+            ins = with_bias(ins, pairs)
         if neurons is None:
             fed = set(ins)
             neurons = list(dict.fromkeys(name for pair in pairs for name in pair if name not in fed))
-        outs = _names(neurons, "neurons")
+        outs = names_of(neurons, "neurons")
         position = {name: k for k, name in enumerate((*ins, *outs))}
         for j, i in pairs:
             for name in (j, i):
@@ -148,14 +155,14 @@ class Network(Plain):
         """Every input and neuron feeds every neuron; neurons are ``x0, x1, …``, inputs ``u0, u1, …``."""
         n, d, bias = count(neurons, "neurons", least=1), count(inputs, "inputs"), flag(bias, "bias")
         self_loops = flag(self_loops, "self_loops")
-        _check_size(n, d + n)
-        names = (*_numbered("u", d), *([BIAS] if bias else []))
+        check_size(n, d + n)
+        names = (*numbered("u", d), *([BIAS] if bias else []))
         matrix = np.ones((n, len(names) + n), dtype=bool)
         if not self_loops:
             matrix[np.arange(n), len(names) + np.arange(n)] = False
         target, source = np.nonzero(matrix)
         graph = {"kind": "fully_connected", "neurons": n, "inputs": d, "bias": bias, "self_loops": self_loops}
-        return cls._make(names, _numbered("x", n), outputs, source, target, graph, activation, velocity, neuron, tied)
+        return cls._make(names, numbered("x", n), outputs, source, target, graph, activation, velocity, neuron, tied)
 
     @classmethod
     def layered(
@@ -183,11 +190,11 @@ class Network(Plain):
                 f"sizes must list at least inputs and outputs, got {shown(sizes)}: write e.g. [2, 8, 1]."
             )
         d, n, bias = widths[0], sum(widths[1:]), flag(bias, "bias")
-        _check_size(n, d + n)
-        given = _numbered("u", d) if inputs is None else _names(inputs, "inputs")
+        check_size(n, d + n)
+        given = numbered("u", d) if inputs is None else names_of(inputs, "inputs")
         if len(given) != d:
             raise ProblemError(f"inputs must name the {d} of sizes, got {len(given)} names: match them.")
-        names = _names([*given, *([BIAS] if bias else [])], "inputs")
+        names = names_of([*given, *([BIAS] if bias else [])], "inputs")
         matrix = np.zeros((n, len(names) + n), dtype=bool)
         matrix[:, d : len(names)] = True
         row, column = 0, 0
@@ -196,7 +203,7 @@ class Network(Plain):
             column = len(names) + row
             row += width
         target, source = np.nonzero(matrix)
-        neurons = _numbered("x", n)
+        neurons = numbered("x", n)
         graph = {"kind": "layered", "sizes": widths, "bias": bias} | ({} if inputs is None else {"inputs": list(given)})
         activation, velocity, neuron = (_per_layer(one, widths[1:]) for one in (activation, velocity, neuron))
         outs = neurons[-widths[-1] :]
@@ -235,30 +242,7 @@ class Network(Plain):
 
         Locality is lost within a kernel: what moves its weights is a sum over all places.
         """
-        grid, size = (_sizes(value, what) for value, what in ((shape, "shape"), (kernel, "kernel")))
-        if len(grid) != len(size) or any(k > n for k, n in zip(size, grid, strict=False)):
-            raise ProblemError(
-                f"kernel must have the dimensions of the grid and fit into it, got {shown(kernel)} for {shown(shape)}: "
-                "make it smaller, or match them."
-            )
-        step, many = count(stride, "stride", least=1), count(channels, "channels", least=1)
-        places = [(n - k) // step + 1 for n, k in zip(grid, size, strict=True)]
-        _check_size(many * int(np.prod(places)), int(np.prod(size)))
-        arcs, tied, neurons = list[tuple[str, str]](), dict[str, list[tuple[str, str]]](), list[str]()
-        for c in range(many):
-            prefix = f"{c}_" if many > 1 else ""
-            for place in np.ndindex(*places):
-                name = f"x{prefix}{_joined(place)}"
-                neurons.append(name)
-                pairs = [
-                    (f"k{prefix}{_joined(q)}", f"u{_joined(step * p + k for p, k in zip(place, q, strict=True))}")
-                    for q in np.ndindex(*size)
-                ]
-                for weight, source in [*pairs, *([(f"b{c}", BIAS)] if flag(bias, "bias") else [])]:
-                    arcs.append((source, name))
-                    tied.setdefault(weight, []).append((source, name))
-        used = {source for source, _ in arcs}
-        inputs = [name for place in np.ndindex(*grid) if (name := f"u{_joined(place)}") in used]
+        arcs, tied, inputs, neurons = convolution(shape, kernel, channels, stride, flag(bias, "bias"))
         return cls.from_arcs(
             arcs,
             inputs=inputs,
@@ -314,7 +298,7 @@ class Network(Plain):
         if not np.isfinite(present).all():
             raise ProblemError("adjacency matrix must be finite, got NaN or infinity: use 0 for no arc.")
         n, d = present.shape[0], present.shape[1] - present.shape[0]
-        inputs, neurons = _numbered("u", d), _numbered("x", n)
+        inputs, neurons = numbered("u", d), numbered("x", n)
         if rows and columns:
             known, place = set(rows), {name: k for k, name in enumerate(columns)}
             if not known <= set(columns):
@@ -355,12 +339,12 @@ class Network(Plain):
             directed = False
         if not directed:
             raise ProblemError(f"graph must be a networkx.DiGraph, got {type(graph).__name__}: direct its edges.")
-        _check_distinct(node for node, _ in degrees)
-        nodes, arcs = {str(node): degree for node, degree in degrees}, _as_text(edges)
+        check_distinct(node for node, _ in degrees)
+        nodes, arcs = {str(node): degree for node, degree in degrees}, as_text(edges)
         kinds = {name: attributes.get("kind") for name, attributes in said.items()}
         known = all(isinstance(kind, str) and kind in ("input", "neuron", "output") for kind in kinds.values())
         roots = tuple(name for name, n in nodes.items() if (kinds[name] == "input" if known else n == 0))
-        ins = _with_bias(roots if inputs is None else _names(inputs, "inputs"), arcs)
+        ins = with_bias(roots if inputs is None else names_of(inputs, "inputs"), arcs)
         fed = set(ins)
         neurons = [name for name in nodes if name not in fed]
         if outputs is None:
@@ -702,44 +686,6 @@ class Network(Plain):
         return result
 
 
-def tie(tied: Any, arcs: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.floating]]:
-    """Names of the weights, and the weight and factor of each arc, in order of their first arcs."""
-    if not isinstance(tied, Mapping):
-        raise ProblemError(
-            f"tied must be a mapping from names of weights to arcs, got {shown(tied)}: write {{'kernel': ['u->x', …]}}."
-        )
-    name_of, factor = list(arcs), np.ones(len(arcs))
-    position = {arc: k for k, arc in enumerate(arcs)}
-    for name, given in tied.items():
-        _names([name], "names of tied weights")
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise ProblemError(f"tied weight {shown(name)} must list its arcs, got {shown(given)}: write ['u->x', …].")
-        pairs = list(given.items() if isinstance(given, Mapping) else ((arc, 1.0) for arc in given))
-        if not pairs:
-            raise ProblemError(f"tied weight {shown(name)} must have an arc, got none: name some, or leave it out.")
-        for arc, value in pairs:
-            k = position[choice(arc_label(arc), position, f"An arc of the tied weight {shown(name)}")]
-            if name_of[k] != arcs[k]:
-                raise ProblemError(
-                    f"an arc may be of one weight, got {arcs[k]!r} in {shown(name_of[k])} and {shown(name)}: tie "
-                    "it once."
-                )
-            factor[k] = number(value, f"factor of {arcs[k]!r}")
-            if factor[k] == 0.0:
-                raise ProblemError(f"factor of {arcs[k]!r} must not be 0: leave the arc out.")
-            name_of[k] = str(name)
-    names = tuple(dict.fromkeys(name_of))
-    place = {name: k for k, name in enumerate(names)}
-    return names, np.array([place[name] for name in name_of], dtype=np.int64), factor
-
-
-def arc_label(arc: Any) -> Any:
-    """The label of an arc that may be a pair of names."""
-    if isinstance(arc, tuple | list) and len(arc) == 2:
-        return f"{arc[0]}->{arc[1]}"
-    return arc
-
-
 def depths(
     n_inputs: int, n_neurons: int, source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
@@ -769,105 +715,14 @@ def _labels(
     return tuple(f"{vertices[j]}->{neurons[i]}" for j, i in zip(source.tolist(), target.tolist(), strict=True))
 
 
-def _sizes(value: Any, what: str) -> tuple[int, ...]:
-    """One size, or one for each of two dimensions."""
-    given = [value] if _is_whole(value) or not isinstance(value, Sequence | np.ndarray) else list(value)
-    if not 1 <= len(given) <= 2:
-        raise ProblemError(f"{what} must have one dimension or two, got {shown(value)}: write e.g. 8 or (8, 8).")
-    return tuple(count(size, what, least=1) for size in given)
-
-
-def _joined(place: Iterable[int]) -> str:
-    return "_".join(map(str, place))
-
-
-def _check_size(rows: int, columns: int) -> None:
-    if rows * columns > MAX_PAIRS:
-        raise ProblemError(
-            f"a network built whole must have at most {MAX_PAIRS} pairs of vertices, got {_short(rows * columns)}, "
-            f"which take {_short(rows * columns * PAIR // 10**9)} GB: give a sparse one by its arcs."
-        )
-
-
-def _short(value: int) -> str:
-    """A whole number, however large."""
-    return str(value) if value < 10**15 else f"10**{len(str(value)) - 1}"
-
-
-def _numbered(letter: str, n: int) -> tuple[str, ...]:
-    return tuple(f"{letter}{k}" for k in range(n))
-
-
-def axis_names(matrix: Any) -> tuple[tuple[str, ...], ...]:
-    """The names of rows and of columns, where a table has some; counting from 0 is no name."""
-    indexes = getattr(matrix, "axes", None)  # of a pandas.DataFrame
-    if isinstance(matrix, xr.DataArray):
-        indexes = [matrix.indexes.get(dim, ()) for dim in matrix.dims]
-    listed = [list(index) for index in indexes or ()]
-    if len(listed) != 2 or not all(listed) or all(index == list(range(len(index))) for index in listed):
-        return (), ()
-    return _names(listed[0], "rows"), _names(listed[1], "columns")
-
-
-def _as_text(arcs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
-    """Pairs of names, whatever the vertices are."""
-    try:
-        given = list(arcs)
-        if not all(isinstance(pair, list | tuple | np.ndarray) for pair in given):
-            raise TypeError  # neither the two letters of a name nor a set, which has no order
-        pairs = [(j, i) for j, i in given]
-        vertices = dict.fromkeys(vertex for pair in pairs for vertex in pair)
-    except (TypeError, ValueError):
-        raise ProblemError(
-            f"arcs must be (source, target) pairs of names, got {shown(arcs)}: write e.g. [('u0', 'x0')]."
-        ) from None
-    _check_distinct(vertices)
-    return [(str(j), str(i)) for j, i in pairs]
-
-
-def _check_distinct(vertices: Iterable[Any]) -> None:
-    """Refuse different vertices that read the same, such as 0 and "0"."""
-    first: dict[str, Any] = {}
-    for vertex in vertices:
-        other = first.setdefault(str(vertex), vertex)
-        if other != vertex:
-            raise ProblemError(
-                f"vertices must have different names as text, got {shown(other)} and {shown(vertex)}: rename one."
-            )
-
-
-def _with_bias(inputs: tuple[str, ...], arcs: list[tuple[str, str]]) -> tuple[str, ...]:
-    """The inputs, and the bias where it feeds a vertex and none feeds it."""
-    roots = {j for j, _ in arcs} - {i for _, i in arcs}
-    return (*inputs, BIAS) if BIAS in roots - set(inputs) else inputs
-
-
-def _names(values: Sequence[Any], what: str) -> tuple[str, ...]:
-    """Names in a list or array; whole numbers become text, as vertices do."""
-    listed = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim == 1)
-    given = [str(name) if _is_whole(name) else name for name in values] if listed else []
-    if not listed or not all(isinstance(name, str) and name for name in given):
-        raise ProblemError(f"{what} must be a list of names, got {shown(values)}: write e.g. ['x0', 'x1'].")
-    names = tuple(map(str, given))
-    for name in names:
-        if "->" in name or "/" in name or not name.isprintable() or len(name) > 100:
-            raise ProblemError(
-                f"{what} must have plain, short names without '->' and '/', got {shown(name)}: rename it."
-            )
-    if len(set(names)) < len(names):
-        twice = next(name for name, times in Counter(names).items() if times > 1)
-        raise ProblemError(f"{what} must have different names, got {shown(twice)} twice: rename one.")
-    return names
-
-
 def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[str, ...]:
-    if _is_whole(outputs):
+    if is_whole(outputs):
         if not 1 <= outputs <= len(neurons):
             raise ProblemError(
                 f"outputs must be between 1 and {len(neurons)} neurons, got {shown(outputs)}: change it."
             )
         return neurons[:outputs]
-    names, known = _names(outputs, "outputs"), set(neurons)  # type: ignore[arg-type]  # a bool is refused there
+    names, known = names_of(outputs, "outputs"), set(neurons)  # type: ignore[arg-type]  # a bool is refused there
     for name in names:
         choice(name, known, "An output must be a neuron and")
     if not names:
@@ -875,13 +730,9 @@ def _outputs(outputs: Sequence[str] | int, neurons: tuple[str, ...]) -> tuple[st
     return names
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
-
-
 def _per_neuron(value: Any, neurons: tuple[str, ...], what: str, default: Any) -> list[Any]:
     if isinstance(value, Mapping):
-        value = {str(name) if _is_whole(name) else name: one for name, one in value.items()}
+        value = {str(name) if is_whole(name) else name: one for name, one in value.items()}
         known = set(neurons)
         for name in value:
             choice(name, known, f"A neuron given its {what}")

@@ -16,9 +16,10 @@ from hamjl.dynamics.limit import LimitDynamics, NoFixedPointError
 from hamjl.errors import ProblemError, listed, shown
 from hamjl.lowered import Floats, NetworkField
 from hamjl.lowering import check_settles, lower_field
-from hamjl.network import BIAS, Network
+from hamjl.network import Network
 from hamjl.objective import Objective
 from hamjl.problem import Problem
+from hamjl.vertices import BIAS
 
 ENTRIES = 2**21  # of samples by arcs, at once
 
