@@ -5,8 +5,9 @@ answers; then it is told for a quarter of the time where the edges are, and in t
 samples nothing is reset, and no sample comes twice. The kernel starts at zero; each of its weights is moved by the sum
 over all the places where it stands: learning is not local within it. The same is done for images, with Sobel's kernel.
 
-Mass and dissipation are those at which the law is stochastic gradient descent with a wanted momentum μ and learning
-rate: θ = (1 - μ^(τ/D))/τ and m = S τ q (1 - μ)/(θ rate), for S supervised steps of τ in the time D of a sample.
+Mass and dissipation are those at which the law is about stochastic gradient descent with a wanted momentum μ and
+learning rate: θ = (1 - μ^(τ/D))/τ and m = S τ q (1 - μ)/(θ rate), for S supervised steps of τ in the time D of a
+sample (see examples/digits.py).
 
     pip install .
     python examples/edges.py --output figures
