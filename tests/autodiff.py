@@ -1,4 +1,4 @@
-"""What torch says: gradients by automatic differentiation, and SGD with momentum. All in double precision.
+"""What torch says: gradients by automatic differentiation, convolutions, SGD with momentum. All in double precision.
 
 Torch is imported in these functions only, which run in a process of their own (the fixture `elsewhere`): it and Julia
 are not at ease in one.
@@ -44,6 +44,19 @@ def gradients(network: dict[str, Any], kind: str, rows: dict[str, np.ndarray], s
         cost(output(w, u, x, network, sweeps), z, kind).backward()
         row[:] = w.grad.numpy()
     return result
+
+
+def convolution(
+    u: np.ndarray, z: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int
+) -> tuple[np.ndarray, ...]:
+    """y = tanh(conv(u)) (channel, place …), and ∂L/∂kernel and ∂L/∂bias of L = |y - z|²/2; kernels (channel, …)."""
+    import torch
+
+    convolve = torch.nn.functional.conv1d if u.ndim == 1 else torch.nn.functional.conv2d
+    weights = [torch.tensor(values, requires_grad=True) for values in (kernel[:, None], bias)]
+    y = torch.tanh(convolve(torch.tensor(u)[None, None], *weights, stride=stride))[0]
+    cost(y, torch.tensor(z).reshape(y.shape), "squared_error").backward()
+    return y.detach().numpy(), weights[0].grad.numpy()[:, 0], weights[1].grad.numpy()
 
 
 def sgd(network: dict[str, Any], kind: str, start: np.ndarray, u: np.ndarray, z: np.ndarray, **options: Any) -> Any:

@@ -54,6 +54,37 @@ def test_digits_are_learnt_on_line_as_by_sgd_with_momentum(tmp_path):
     assert (tmp_path / "digits.png").stat().st_size > 10_000
 
 
+def test_a_rotation_learns_the_frequency_of_a_sine_and_goes_on_alone(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "oscillator.py"), "-o", str(tmp_path), "--engine", "python"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    taught, alone = (xr.load_dataset(tmp_path / name) for name in ("oscillator.nc", "oscillator-alone.nc"))
+    omega = taught.shared.sel(weight="omega")
+    assert float(omega[0]) == 1.0
+    assert float(omega[-1]) == pytest.approx(2.0, abs=1e-6)  # from the wrong frequency to that of the sine
+    np.testing.assert_array_equal(taught.w.sel(arc="x0->y0"), -taught.w.sel(arc="y0->x0"))
+    assert alone.sizes["input"] == 0
+    np.testing.assert_allclose(alone.y[:, 0], np.sin(2.0 * alone.time), rtol=0, atol=1e-4)
+    assert (tmp_path / "oscillator.png").stat().st_size > 10_000
+
+
+def test_a_convolution_learns_to_find_edges(tmp_path):
+    """At reduced size: 200 signals and images, each shown once; the kernels are (-1, 0, 1)/2 and Sobel's, by 8."""
+    command = [sys.executable, str(ROOT / "examples" / "edges.py"), "-o", str(tmp_path)]
+    command += ["--samples", "200", "--engine", "python"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for kind, kernel, off in (
+        ("signals", [-0.5, 0, 0.5], 1e-4),
+        ("images", np.array([-1, 0, 1, -2, 0, 2, -1, 0, 1]) / 8, 0.02),
+    ):
+        run = xr.load_dataset(tmp_path / f"edges-{kind}.nc")
+        assert float(abs(run.shared[0]).max()) == 0.0
+        np.testing.assert_allclose(run.shared[-1], kernel, rtol=0, atol=off)
+        assert bool(run.z[:-1].isnull().all())  # nothing is told up to an answer
+    assert (tmp_path / "edges.png").stat().st_size > 10_000
+
+
 def test_small_control_problems(tmp_path):
     script = ROOT / "examples" / "control.py"
     done = subprocess.run(

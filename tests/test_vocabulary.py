@@ -1,9 +1,10 @@
 """Neuron models, masses, frozen and tied weights, losses in groups and in time: against the generalised Hamiltonian."""
 
+import autodiff
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import finite_difference, tight
+from conftest import assert_learns, finite_difference, tight
 
 import hamjl as hj
 from hamjl.dynamics import dynamics_of, full_dynamics_of
@@ -217,6 +218,71 @@ def test_theorem_1_is_certified(engine, seed):
     for law in (hj.CostateReversal(), hj.SignFlip(frequency=2.0)):
         assert own <= float(hj.solve(problem, law, engine=engine, times=201).hamjl.cost()[-1]) * (1 + 1e-6)
     assert float(np.abs(run.p_w.isel(time=-1)).max()) < 1e-4 * float(np.abs(run.p_w).max())
+
+
+def test_a_harmonic_oscillator_of_two_integrators_keeps_its_amplitude(engine):
+    """x' = -ω y, y' = ω x from (1, 0) is (cos ωt, sin ωt), each pair by its own ω, for twenty radians and more."""
+    omega, network = {"omega0": 1.0, "omega1": -2.5}, hj.Network.oscillators(2)
+    problem = hj.Problem(
+        network,
+        hj.Objective(loss="none"),
+        span=(0, 20),
+        initial={"x": [1.0, 0.0, 1.0, 0.0], "w": [omega[name] for name in network.weights]},
+        frozen=True,
+    )
+    run = hj.solve(problem, method=tight(engine), times=201, engine=engine)
+    for k, rate in enumerate(omega.values()):
+        x, y = (run.x.sel(neuron=f"{name}{k}").values for name in "xy")
+        np.testing.assert_allclose(x**2 + y**2, 1.0, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(x, np.cos(rate * run.time), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(y, np.sin(rate * run.time), rtol=0, atol=1e-9)
+
+
+CONVOLUTIONS = pytest.mark.parametrize(
+    ("shape", "size", "stride"), [((9,), (3,), 2), ((8,), (4,), 1), ((6, 7), (3, 2), 1), ((7, 5), (3, 3), 2)]
+)
+
+
+def convolution(shape, size, stride):
+    """Two channels with bias, random kernels and biases, an input, and a function that puts both in weights' order."""
+    network = hj.Network.convolutional(shape, size, channels=2, stride=stride, bias=True, velocity=4.0)
+    rng = np.random.default_rng(len(shape) + stride)
+    place = {f"k{'_'.join(map(str, at))}": at for at in np.ndindex(2, *size)} | {"b0": 0, "b1": 1}
+
+    def by_weight(kernel, bias):
+        return np.array([(kernel if name[0] == "k" else bias)[place[name]] for name in network.weights])
+
+    return network, rng.normal(size=(2, *size)), rng.normal(size=2), rng.normal(size=shape), by_weight
+
+
+@CONVOLUTIONS
+def test_a_convolution_at_rest_has_the_outputs_of_torch(shape, size, stride, elsewhere):
+    network, kernel, bias, u, by_weight = convolution(shape, size, stride)
+    expected, *_ = elsewhere(autodiff.convolution, u, np.zeros(len(network.outputs)), kernel, bias, stride)
+    found = network.at_rest(by_weight(kernel, bias)[network.weight], u.ravel())
+    np.testing.assert_allclose(found, expected.ravel(), rtol=1e-12, atol=1e-14)
+
+
+@CONVOLUTIONS
+def test_a_convolution_has_the_gradient_of_torch(shape, size, stride, engine, elsewhere):
+    """By arc, summed over each tie; and p_w: from rest with cτ = 1 a step of costate reversal makes p_x the error, and
+    the next one p_w the gradient by weight."""
+    network, kernel, bias, u, by_weight = convolution(shape, size, stride)
+    z = np.random.default_rng(9).normal(size=len(network.outputs))
+    y, *gradient = elsewhere(autodiff.convolution, u, z, kernel, bias, stride)
+    expected = by_weight(*gradient)
+    problem = hj.Problem(
+        network,
+        hj.Objective(),
+        inputs={f"u{'_'.join(map(str, at))}": u[at] for at in np.ndindex(shape)},
+        target=dict(zip(network.outputs, z, strict=True)),
+        span=(0, 0.5),
+        initial={"x": y.ravel(), "w": by_weight(kernel, bias)},
+    )
+    run = hj.solve(problem, hj.CostateReversal(), hj.Euler(0.25), times=3, engine=engine)
+    by_arc = run.hamjl.backprop_gradient()[0] / 4.0  # of c q L
+    assert_learns(np.bincount(network.weight, by_arc), expected, run.p_w[1], rtol=1e-10, atol=1e-10)
+    assert_learns(run.p_w[2], expected, run.p_w[1], rtol=1e-10, atol=1e-10)
 
 
 # -- what a trajectory of it goes through ------------------------------------------------------------------------------
