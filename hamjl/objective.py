@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,9 @@ from hamjl.expressions import Formula, check, is_sympy
 from hamjl.foreign import Folder
 from hamjl.plain import Plain
 from hamjl.signals import Signal
+
+if TYPE_CHECKING:
+    from hamjl.streams import Stream
 
 PerArc = float | Mapping[Any, float] | xr.DataArray | np.ndarray[Any, Any]  # one number, or one each
 Weight = Formula | Signal | xr.DataArray  # of a loss, in time
@@ -140,8 +143,9 @@ class Objective(Plain):
         learning_rate: float,
         momentum: float = 0.9,
         *,
-        dwell: float,
-        taught: float,
+        stream: Stream | None = None,
+        dwell: float | None = None,
+        taught: float | None = None,
         step: float | None = None,
         loss: Loss = "squared_error",
         loss_weight: Weight | Mapping[str, Weight] = 1.0,
@@ -164,11 +168,17 @@ class Objective(Plain):
             Of the gradient of the loss with its weight, q L.
         momentum : float
             0 ≤ μ < 1. A small one makes θ as large as c, and neurons that take time then pass no errors on.
-        dwell, taught : float
+        stream : Stream, optional
+            What says the following.
+        dwell, taught : float, optional
             D and Sτ in units of time.
         step : float, optional
             τ of Euler; without it the limit τ → 0, θ = -log(μ)/D.
         """
+        if (stream is None) == (dwell is None and taught is None and step is None):
+            raise ProblemError("sgd needs either a stream or dwell, taught and step, got both or neither: give one.")
+        if stream is not None:
+            dwell, taught, step = stream.dwell, stream.taught, stream.step
         dwell, taught = number(dwell, "dwell", positive=True), number(taught, "taught", positive=True)
         step = None if step is None else number(step, "step", positive=True)
         if taught > dwell or (step is not None and step > taught * (1 + 1e-9)):
