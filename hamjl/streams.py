@@ -191,21 +191,20 @@ class Stream:
     @property
     def target(self) -> Signal:
         """The truth while it is told, else NaN."""
-        (first, last), n = self._window, len(self)
+        (first, last), end = self._window, len(self) * self._dwell
         late = int(np.ceil((self._delay + self._answer + self._taught) / self._dwell))
-        samples = np.arange(max(first - late, 0), last)
+        samples, least = np.arange(max(first - late, 0), last), NEAR * self._dwell  # least: no gap, but rounding
         on = (samples - first) * self._dwell + self._answer + self._delay  # since the start of the stretch
         off = on + self._taught
-        told = (off > 0) & (on < n * self._dwell)
-        on, off = np.maximum(on[told], 0.0), off[told]
+        told = (off > least) & (on < end - least)
         values = self._expanded(self._order[samples[told]])
-        when = np.stack((on, off), axis=1).ravel()
-        steps = np.full((2 * len(on), values.shape[1]), np.nan)
+        when = np.stack((np.where(on > least, on, 0.0), off), axis=1)[told].ravel()
+        steps = np.full((len(when), values.shape[1]), np.nan)
         steps[::2] = values
-        kept = (when < n * self._dwell) & np.append(np.diff(when) > 0, True)  # where the next is told at once, no gap
+        kept = (when < end - least) & np.append(np.diff(when) > least, True)  # where the next is told at once, no gap
         edge = np.full((1, values.shape[1]), np.nan)
         time, steps = self._at(when[kept]), steps[kept]
-        if not len(time) or time[0] > self.span[0]:
+        if not len(when) or when[0] > 0.0:
             time, steps = np.append(self.span[0], time), np.concatenate((edge, steps))
         return self._series(np.concatenate((steps, edge)), np.append(time, self.span[1]), self._outputs)
 

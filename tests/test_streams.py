@@ -177,6 +177,20 @@ def test_truth_told_all_the_time_has_no_gaps():
     np.testing.assert_array_equal(stream.target([0, 0.9, 1, 1.9, 2, 3])[:, 0], [1, 1, 2, 2, np.nan, np.nan])
 
 
+@pytest.mark.parametrize("dwell", [0.3, 0.7, 1.1])
+@pytest.mark.parametrize("start", [0.0, 1e6])
+def test_rounding_makes_no_gaps(dwell, start):
+    """Where dwell, answer and taught are no binary fractions."""
+    y = np.arange(500.0)
+    stream = hj.Stream(
+        y[:, None], y, dwell=dwell, answer=dwell / 3, taught=dwell - dwell / 3, start=start, delay=dwell / 3
+    )
+    assert len(stream.target.table.stops) == 2 * 500  # on and off, the last off being the end
+    whole = hj.Stream(y[:, None], y, dwell=dwell, answer=0, taught=dwell, start=start)
+    np.testing.assert_array_equal(whole.target(whole.answer_times + dwell / 2)[:, 0], y)
+    assert len(whole.target.table.stops) == 500
+
+
 @pytest.mark.parametrize("delay", [0.125, 0.5, 2.0, 7.25])
 @pytest.mark.parametrize("told", [{"taught": 0.25}, {"answer": 0.25, "taught": 0.75}], ids=["apart", "touching"])
 def test_delay_shifts_the_target(delay, told):
