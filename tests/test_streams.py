@@ -1,6 +1,7 @@
 """Streams of samples: their signals, the answers and their score, and the objective that is SGD with momentum."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -329,8 +330,6 @@ def test_stretches_are_the_whole():
 def test_digits_are_the_stream_of_their_example(monkeypatch):
     """The problem that examples/digits.py builds by hand, on a few digits: bitwise."""
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    from pathlib import Path
-
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
     import digits
 
@@ -422,6 +421,19 @@ def test_rows_keep_their_index():
     order = np.random.default_rng(1).permutation(3)
     np.testing.assert_array_equal(answers.row, days[order])
     np.testing.assert_array_equal(answers.truth[:, 0], order + 1.0)
+
+
+def test_the_example_of_the_readme_runs():
+    """And answers better than the most frequent class, from the first sample on."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="the wines come with scikit-learn")
+    import sklearn
+
+    blocks = (Path(__file__).parent.parent / "README.md").read_text("utf-8").split("```python\n")
+    (code,) = (block.partition("```")[0] for block in blocks if "hj.Stream(" in block)
+    names = {"hj": hj, "sklearn": sklearn}
+    exec(code, names)
+    most = np.bincount(datasets.load_wine().target).max() / 178
+    assert float(names["run"].hamjl.score(names["stream"])) > most + 0.4
 
 
 def test_names_of_outputs_order_the_answers():
