@@ -22,6 +22,7 @@ try:
     from hamjl.solving import run, solve
     from hamjl.store import open_store as open
     from hamjl.store import resume
+    from hamjl.streams import Stream
     from hamjl.sweep import sweep
     from hamjl.symbolic import SymbolicSystem
     from hamjl.trajectory import join
@@ -54,6 +55,7 @@ __all__ = [
     "Session",
     "SignFlip",
     "Signal",
+    "Stream",
     "SymbolicSystem",
     "TrajectoryAccessor",
     "adjoint",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hamjl.dynamics import FullDynamics
     from hamjl.dynamics.network import NetworkDynamics
+    from hamjl.streams import Metric, Stream
 
 NETWORKS = "this analysis is for networks, got the trajectory of a SymbolicSystem."
 PROBES = 16  # samples at which recorded energies are compared with the recipe's
@@ -335,6 +336,50 @@ class TrajectoryAccessor:
             result["lambda"] = ds.p_x.copy(data=residual[:, moving:])
             result["lambda"].attrs = {"long_name": "residual of λ'", "units": "cost/time"}
         return result
+
+    # -- streams -----------------------------------------------------------------------------------------------------
+    def answers(self, stream: Stream) -> xr.Dataset:
+        """What the network answered to each sample of the stream that it learnt, before it was told the truth.
+
+        It needs y at ``stream.answer_times``: run with ``times=stream.answer_times``. Further dimensions are kept.
+
+        Returns
+        -------
+        xarray.Dataset
+            On ``sample``, counted from the stream's start: ``y`` and ``truth`` (sample, output), NaN where the truth
+            never comes; for classes also ``predicted``, the class of the largest output, and ``actual`` (sample,).
+            Coordinates ``time`` of the answer and ``row`` of the table, by its index (sample,); ``class`` (output,).
+
+        Raises
+        ------
+        ProblemError
+            If samples of y are missing or NaN, or the run was of other targets.
+        """
+        from hamjl.streams import answers
+
+        return answers(self._given, stream)
+
+    def score(self, stream: Stream, metric: Metric = "accuracy", rolling: int | None = None) -> xr.DataArray:
+        """How good the answers of the run are, each given before its truth: the prequential score.
+
+        Parameters
+        ----------
+        stream : Stream
+        metric : str or callable
+            ``"accuracy"``, ``"log_loss"`` (of the softmax of y) for classes; ``"rmse"``, ``"mae"``, over outputs too;
+            or a function of truths and answers, as scikit-learn has: classes (sample,) or numbers (sample, output).
+        rolling : int, optional
+            Over the last so many samples, (sample,), NaN until there are as many; else one number over all. Samples
+            without truth are left out.
+
+        Raises
+        ------
+        ProblemError
+            As `answers` does, and where there is nothing to score.
+        """
+        from hamjl.streams import score
+
+        return score(self._given, stream, metric, rolling)
 
     # -- plots -------------------------------------------------------------------------------------------------------
     def plot_tracking(self, ax: Axes | None = None) -> Axes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,9 @@ from hamjl.expressions import Formula, check, is_sympy
 from hamjl.foreign import Folder
 from hamjl.plain import Plain
 from hamjl.signals import Signal
+
+if TYPE_CHECKING:
+    from hamjl.streams import Stream
 
 PerArc = float | Mapping[Any, float] | xr.DataArray | np.ndarray[Any, Any]  # one number, or one each
 Weight = Formula | Signal | xr.DataArray  # of a loss, in time
@@ -132,6 +135,69 @@ class Objective(Plain):
             m=1.0 / number(rate, "rate", positive=True),
             dissipation=number(decay, "decay", nonnegative=True) / number(step, "step", positive=True),
             scaled_by_velocity=False,
+        )
+
+    @classmethod
+    def sgd(
+        cls,
+        learning_rate: float,
+        momentum: float = 0.9,
+        *,
+        stream: Stream | None = None,
+        dwell: float | None = None,
+        taught: float | None = None,
+        step: float | None = None,
+        loss: Loss = "squared_error",
+        loss_weight: Weight | Mapping[str, Weight] = 1.0,
+        weight_decay: float = 0.0,
+    ) -> Objective:
+        """The objective under which a stream of samples is learnt as by SGD with momentum, without dampening.
+
+        A sample's truth is told for S steps τ and adds S τ c ∇(q L) to p_w, which decays by μ = (1 - θτ)^{D/τ} until
+        that of the next sample, a time D later, and moves w by p_w/(m c) in the meantime. So θ = (1 - μ^{τ/D})/τ and
+        m = S τ (1-μ)/(θ · learning rate), and `weight_decay` λ is k = λ S τ/D. The velocity c cancels, and so does
+        whether costs are scaled by it.
+
+        By `HamiltonianLearning(instantaneous=True)`, taught for one step, this is SGD exactly, at the steps at which
+        truth is told. By `CostateReversal` on layers with cτ = 1 it is so up to relative errors of the order of the
+        learning rate and of θτ: errors that pass L layers, the outputs' included, shrink by (1 + θτ)^L.
+
+        Parameters
+        ----------
+        learning_rate : float
+            Of the gradient of the loss with its weight, q L.
+        momentum : float
+            0 ≤ μ < 1. A small one makes θ as large as c, and neurons that take time then pass no errors on.
+        stream : Stream, optional
+            What says the following.
+        dwell, taught : float, optional
+            D and Sτ in units of time.
+        step : float, optional
+            τ of Euler; without it the limit τ → 0, θ = -log(μ)/D.
+        """
+        if (stream is None) == (dwell is None and taught is None and step is None):
+            raise ProblemError("sgd needs either a stream or dwell, taught and step, got both or neither: give one.")
+        if stream is not None:
+            dwell, taught, step = stream.dwell, stream.taught, stream.step
+        dwell, taught = number(dwell, "dwell", positive=True), number(taught, "taught", positive=True)
+        step = None if step is None else number(step, "step", positive=True)
+        if taught > dwell or (step is not None and step > taught * (1 + 1e-9)):
+            raise ProblemError(
+                f"a sample must be taught for a step or more and at most while it stays, got dwell {dwell:g}, taught "
+                f"{taught:g} and step {'none' if step is None else f'{step:g}'}: change them."
+            )
+        rate = number(learning_rate, "learning_rate", positive=True)
+        momentum = number(momentum, "momentum", nonnegative=True)
+        if momentum >= 1 or (momentum == 0 and step is None):
+            least = "more than 0 without a step" if step is None else "0 or more"
+            raise ProblemError(f"momentum must be {least}, and below 1, got {momentum:g}: change it.")
+        theta = -np.log(momentum) / dwell if step is None else (1.0 - momentum ** (step / dwell)) / step
+        return cls(
+            loss=loss,
+            loss_weight=loss_weight,
+            k=number(weight_decay, "weight_decay", nonnegative=True) * taught / dwell,
+            m=float(taught * (1.0 - momentum) / (theta * rate)),
+            dissipation=float(theta),
         )
 
     def _tree(self) -> dict[str, Any]:

@@ -46,9 +46,18 @@ hessian!(out, losses::Losses, drive, y) = each_term!(hessian!, fill!(out, 0.0), 
 end
 
 @inline function gradient!(out, term::Separable, losses::Losses, drive, y)
+    (; outputs, targets, weights) = losses
+    if weights == 0
+        @inbounds for k in term.columns
+            z = drive[targets+k]
+            slope, _ = term.formula(y[outputs[k]], z)
+            out[k] = isnan(z) ? 0.0 : slope
+        end
+        return nothing
+    end
     @inbounds for k in term.columns
-        z, q = drive[losses.targets+k], weight(losses, drive, k)
-        slope, _ = term.formula(y[losses.outputs[k]], z)
+        z, q = drive[targets+k], weight(losses, drive, k)
+        slope, _ = term.formula(y[outputs[k]], z)
         out[k] = isnan(z) | iszero(q) ? 0.0 : q * slope
     end
     return nothing
