@@ -56,6 +56,8 @@ def kept(values: Array) -> Array:
 def of_labels(network: Network, state: xr.Dataset, name: str) -> Array | dict[str, float]:
     """x, w, p_x or p_w at one time by the names of neurons and arcs; of another network's, those that both have."""
     dim, names = labels_of(network, name)
+    if name == "w" and network.is_tied and name in state and state[name].dims == ("weight",):
+        dim, names = "weight", network.weights
     if name not in state or state[name].dims != (dim,):
         raise ProblemError(
             f"initial {name} with labels must be by {dim} alone, got {dict(state.sizes)}: select one time, e.g. "

@@ -231,7 +231,8 @@ class Network(Plain):
             Of the grid of inputs, named ``u0, u1, …`` or ``u0_0, u0_1, …`` (row, column).
         kernel : int or (int, int)
             Its size, as many dimensions. Its weights are ``k0, …`` or ``k0_0, …``; no input is invented at the borders,
-            so that there are ``(size - kernel) // stride + 1`` neurons along a dimension.
+            so that there are ``(size - kernel) // stride + 1`` neurons along a dimension. Inputs at the end that no
+            kernel reaches, where the stride is more than 1, are left out.
         channels : int
             Kernels, each with neurons of its own. With more than one, names of its weights and neurons begin with the
             kernel's number: ``k1_0``, ``x1_0``.
@@ -624,7 +625,8 @@ class Network(Plain):
         Parameters
         ----------
         weights : xarray.Dataset, xarray.DataArray or array of float, (arc,)
-            A trajectory at one time (``run.isel(time=-1)``), or values by arc.
+            A trajectory at one time (``run.isel(time=-1)``), or values by arc; where arcs are tied, also a DataArray on
+            ``weight``.
         inputs : array, xarray.DataArray or pandas.DataFrame, (sample, input), or mapping from names, optional
             By name where columns have the inputs' names, else in order. The bias is 1 by itself.
 

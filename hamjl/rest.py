@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hamjl.arcs import on_arcs
 from hamjl.checks import choice, finite, folded
 from hamjl.dynamics.limit import LimitDynamics, NoFixedPointError
 from hamjl.errors import ProblemError, listed, shown
@@ -58,6 +59,8 @@ def weights_of(network: Network, given: Any) -> Floats:
             raise ProblemError(f"weights must be a trajectory at one time, got a Dataset without w: {listed(given)}.")
         given = given.w
     if isinstance(given, xr.DataArray):
+        if given.dims == ("weight",) and network.is_tied:
+            return network.factor * on_arcs(network, given, "weights")[network.weight]
         if given.dims != ("arc",):
             raise ProblemError(
                 f"weights must be on 'arc' alone, got {dict(given.sizes)}: select one time, e.g. run.isel(time=-1)."

@@ -363,6 +363,24 @@ def test_problem_files_say_it(tmp_path):
     np.testing.assert_array_equal(run.w.sel(arc="x0->x1"), -run.w.sel(arc="x1->x0"))
 
 
+def test_weights_are_given_by_arc_or_by_weight():
+    network = hj.Network.from_arcs(
+        [("u", "x"), ("u", "y"), ("x", "y")], inputs=["u"], outputs=2, tied={"k": {"u->x": 1.0, "u->y": -2.0}}
+    )
+    by_weight = xr.DataArray([0.3, 0.5], {"weight": ["x->y", "k"]}, "weight")  # in any order
+    by_arc = xr.DataArray([0.5, -1.0, 0.3], {"arc": ["u->x", "u->y", "x->y"]}, "arc")
+    outputs = [np.tanh(0.5), np.tanh(-1.0 + 0.3 * np.tanh(0.5))]
+    for w in (by_weight, by_arc, {"k": 0.5, "x->y": 0.3}, {"u->y": -1.0, "x->y": 0.3}):
+        problem = hj.Problem(network, hj.Objective(), inputs=1.0, span=(0, 1), initial={"w": w})
+        found = dict(zip(network.weights, problem.weight_values(), strict=True))
+        assert found == {"k": 0.5, "x->y": 0.3}
+        assert dict(zip(network.arcs, problem.initial_state()["w"], strict=True)) == {
+            "u->x": 0.5, "u->y": -1.0, "x->y": 0.3,
+        }  # fmt: skip
+    for w in (by_weight, by_arc):
+        np.testing.assert_allclose(network.at_rest(w, [1.0]), outputs, rtol=1e-14)
+
+
 # -- frozen ------------------------------------------------------------------------------------------------------------
 def layered(**options) -> hj.Problem:
     """Two layers of weights behind a moving input."""

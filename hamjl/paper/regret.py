@@ -119,5 +119,6 @@ def reproduce(
     axes[0, 0].set_ylabel("output")
     axes[1, 0].set_ylabel("cost G up to each time")
     axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LAWS) + 1)
-    report.data(xr.concat(parts, "q").assign_attrs(title="hamjl reproduce regret"))
+    whole = xr.concat(parts, "q", coords="different", compat="equals", join="outer")
+    report.data(whole.assign_attrs(title="hamjl reproduce regret"))
     report.close("\n".join([*lines, "", WHAT]))
