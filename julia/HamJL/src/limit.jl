@@ -46,7 +46,7 @@ recall!(system::Limit, guess) = copyto!(system.full, guess)
 "Put the full state that belongs to `y` at time `t` into `system.full`."
 function settle!(system::Limit, y, t)
     (; network, full, total) = system
-    (; arcs, model, slope, velocity, outputs, loss_scale) = network
+    (; arcs, model, slope, decay, velocity, outputs, loss_scale) = network
     ow, op, oq = offsets(network)
     d, n, count = arcs.inputs, arcs.neurons, moving(network)
     copyto!(full, ow + 1, y, 1, count)
@@ -58,7 +58,7 @@ function settle!(system::Limit, y, t)
     system.order === nothing ? fixed_point!(system, w, before) : pass_forward!(system, w, before)
     pull!(network, full)
     for i in 1:n  # by what of the neuron's own total p_x moves a: ∂f/∂a, over the leak
-        slope[i] /= leak(model, network, i)
+        slope[i] /= leak(model, decay, i)
     end
     for (k, i) in enumerate(outputs)
         total[d+i] += loss_scale * network.pull[k]
@@ -73,7 +73,7 @@ function settle!(system::Limit, y, t)
         end
     end
     @inbounds for i in 1:n
-        full[op+i] = total[d+i] / (velocity[i] * leak(model, network, i))
+        full[op+i] = total[d+i] / (velocity[i] * leak(model, decay, i))
     end
     return full
 end
@@ -110,7 +110,7 @@ end
 "Implicit steps of (7), longer and longer, so that stable equilibria are found."
 function fixed_point!(system::Limit, w, before)
     (; network, full, matrix) = system
-    (; arcs, model, slope, v) = network
+    (; arcs, model, a, slope, decay, v) = network
     n, d = arcs.neurons, arcs.inputs
     fill!(matrix, 0.0)
     for i in 1:n, k in incoming(arcs, i)
@@ -121,12 +121,12 @@ function fixed_point!(system::Limit, w, before)
     for _ in 1:REST_STEPS
         forward!(network, w, before, 1, n)
         activate!(network, 1, n)
-        residual = [speed(model, network, i, x[i]) for i in 1:n]
+        residual = [speed(model, a[i], x[i]) for i in 1:n]
         size = maximum(abs, residual)
         size <= REST_TOLERANCE * (1 + maximum(abs, x)) && return nothing
         isfinite(last) && (pace = min(pace * last / size, 1e12))
         last = size
-        newton = Diagonal([leak(model, network, i) + 1 / pace for i in 1:n]) .- slope .* transpose(matrix)
+        newton = Diagonal([leak(model, decay, i) + 1 / pace for i in 1:n]) .- slope .* transpose(matrix)
         x .+= solve_or_fail(newton, residual)
         all(isfinite, x) || throw(NoFixedPoint())
         v[d+1:end] .= x

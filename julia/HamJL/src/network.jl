@@ -166,11 +166,11 @@ function activate!(::General, system, lo, hi)
     return nothing
 end
 
-"x'/c of neuron i, and minus its derivative by x, once it is activated."
-@inline speed(::Leaky, system, i, x) = @inbounds system.a[i] - x
-@inline speed(::General, system, i, x) = @inbounds system.a[i]
-@inline leak(::Leaky, system, i) = 1.0
-@inline leak(::General, system, i) = @inbounds -system.decay[i]
+"x'/c of a neuron with the state x, of what `activate!` left of it, and minus its derivative by x."
+@inline speed(::Leaky, value, x) = value - x
+@inline speed(::General, value, x) = value
+@inline leak(::Leaky, decay, i) = 1.0
+@inline leak(::General, decay, i) = @inbounds -decay[i]
 
 "Write ∂L/∂y to `pull`, 0 where there is no target."
 @inline pull!(system::Network, y) = gradient!(system.pull, system.losses, system.drive, y)
@@ -198,33 +198,17 @@ weight k with its costate, and `neuron(i, x, p, x', p')` for each neuron. `y` ma
 looked at again, and the neurons come last.
 """
 @inline function walk!(arc::A, neuron::N, system::Network, y, t, s) where {A,N}
-    (; arcs, model, velocity, back) = system
-    _, op, _ = offsets(system)
+    (; arcs, style, model, weights, velocity, inertia, regularizer_scale, regularizer, a, slope, decay, v, back) = system
+    ow, op, oq = offsets(system)
     drive!(system, t)
     ρ = rate(system, t)
     load!(system, y)
     fill!(back, 0.0)
     sp = s * system.law.costate_sign
-    walk_arcs!(arc, system.weights, system, y, ρ, s, sp)
-    pull!(system, y)
-    n, d = arcs.neurons, arcs.inputs
-    @inbounds for (k, i) in enumerate(system.outputs)
-        back[d+i] += system.loss_scale * system.pull[k]
-    end
-    @inbounds @simd ivdep for i in 1:n
-        x, p, c = y[i], y[op+i], velocity[i]
-        neuron(i, x, p, s * c * speed(model, system, i, x), muladd(sp, muladd(c * leak(model, system, i), p, -back[d+i]), -ρ * p))
-    end
-    return nothing
-end
-
-"The walk where each arc has its own weight: in blocks of neurons, whose weights stay in the cache."
-@inline function walk_arcs!(arc::A, ::Own, system, y, ρ, s, sp) where {A}
-    (; arcs, style, velocity, inertia, regularizer_scale, regularizer, slope, v, back) = system
-    ow, op, oq = offsets(system)
     speeds = pace(inertia, s)
-    n = arcs.neurons
-    lo = 1
+    n, d = arcs.neurons, arcs.inputs
+    weights isa Shared && walk_shared!(arc, weights, system, y, ρ, s, sp)
+    lo = weights isa Shared ? n + 1 : 1  # in blocks of neurons, whose weights stay in the cache
     @inbounds while lo <= n
         hi = min(lo + system.block - 1, n)
         forward!(system, y, ow, lo, hi)
@@ -243,11 +227,20 @@ end
         end
         lo = hi + 1
     end
+    pull!(system, y)
+    @inbounds for (k, i) in enumerate(system.outputs)
+        back[d+i] += system.loss_scale * system.pull[k]
+    end
+    @inbounds @simd ivdep for i in 1:n
+        x, p, c = y[i], y[op+i], velocity[i]
+        push = muladd(c * leak(model, decay, i), p, -back[d+i])
+        neuron(i, x, p, s * c * speed(model, a[i], x), muladd(sp, push, -ρ * p))
+    end
     return nothing
 end
 
 "The walk where weights are tied or do not move: what moves each is summed over its arcs first."
-@inline function walk_arcs!(arc::A, shared::Shared, system, y, ρ, s, sp) where {A}
+function walk_shared!(arc::A, shared::Shared, system, y, ρ, s, sp) where {A}
     (; arcs, style, velocity, inertia, regularizer_scale, regularizer, slope, v, back) = system
     ow, op, oq = offsets(system)
     speeds, gradient = pace(inertia, s), fill!(shared.gradient, 0.0)
