@@ -265,6 +265,8 @@ def _weight(given: Any, what: str) -> OneWeight:
     if isinstance(given, Signal):
         return given
     if isinstance(given, str) or is_sympy(given):
+        if isinstance(given, str) and given.strip().isalpha() and given.strip() not in ("t", "pi"):
+            raise ProblemError(f"{what} must be a number, a signal or a formula in t, got {shown(given)}: change it.")
         text = check(given, ("t",), what)
         functions.weight_program(text)
         return text

@@ -49,7 +49,8 @@ class Transcription:
         if isinstance(field, NetworkField):
             n = field.neurons
             if not field.moving:
-                raise ProblemError("a control needs weights to move, got none: add an arc, or let one go.")
+                lack = "a network without arcs: add one" if not len(field.source) else "all of them frozen: let one go"
+                raise ProblemError(f"a control needs weights to move, got {lack}.")
             self.model = NetworkModel(field)
             self.measure = mesh.weights * self.phi(mesh.stages)  # of ∫ … φ dt at the stages, (K, 2)
             self.control = WeightControl(field, mesh, self.measure, initial[n : n + field.moving])
