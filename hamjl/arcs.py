@@ -13,6 +13,7 @@ from hamjl.checks import array, choice, number, scalar
 from hamjl.errors import ProblemError, shown
 from hamjl.network import Network, depths
 from hamjl.ties import arc_label
+from hamjl.vertices import axis_names
 
 Array = NDArray[np.floating]
 
@@ -28,72 +29,93 @@ def per_arc(value: Any, what: str, *, positive: bool = False) -> Any:
     if not isinstance(value, list | tuple | np.ndarray | xr.DataArray):
         return number(value, what, **rule)
     values = array(value, what)
-    wrong = values[~np.isnan(values) & ~(values > 0 if positive else (values >= 0) & np.isfinite(values))]
-    if wrong.size:
-        number(float(wrong[0]), what, **rule)
+    if values.ndim < 2:  # what a matrix has where there is no arc does not matter
+        _check(values, what, positive)
     if isinstance(value, xr.DataArray):
         return xr.DataArray(values, {dim: value[dim].values for dim in value.dims if dim in value.coords}, value.dims)
     return values
 
 
-def by_weight(network: Network, value: Any, what: str, default: float) -> float | Array:
+def _check(values: Array, what: str, positive: bool) -> None:
+    wrong = values[~(values > 0 if positive else (values >= 0) & np.isfinite(values))]
+    if wrong.size:
+        number(float(wrong[0]), what, positive=positive, nonnegative=not positive, infinite=positive)
+
+
+def by_weight(network: Network, value: Any, what: str, default: float, *, positive: bool = False) -> float | Array:
     """Numbers given for arcs, or for weights that arcs share, by weight, (weight,); one number for all is left.
 
-    ProblemError where tied arcs are given different ones.
+    ProblemError where tied arcs are given different ones, or arcs none.
     """
     if isinstance(value, float):
         return value
-    if isinstance(value, Mapping):
-        place = {name: k for k, name in enumerate(network.weights)}
-        arcs = {arc: k for k, arc in enumerate(network.arcs)}
-        result = np.full(len(place), default)
-        given = dict[int, float]()
-        for name, one in value.items():
-            choice(name, place | arcs, f"An arc given its {what}")
-            k = place[name] if name in place else int(network.weight[arcs[name]])
-            if given.setdefault(k, one) != one:
-                raise _differ(network, k, what)
-            result[k] = one
-        return result
-    values = on_arcs(network, value, what)
-    if values.shape == (len(network.weights),) and network.is_tied:
-        return values
-    return shared(network, values, what)
+    if not isinstance(value, Mapping):
+        values = on_arcs(network, value, what)
+        _check(values, what, positive)
+        return shared(network, values, what)
+    place = {name: k for k, name in enumerate(network.weights)}
+    arcs = {arc: k for k, arc in enumerate(network.arcs)}
+    result, given = np.full(len(place), default), dict[int, float]()
+    for name, one in value.items():
+        choice(name, place | arcs, f"An arc given its {what}")
+        k = place[name] if name in place else int(network.weight[arcs[name]])
+        if given.setdefault(k, one) != one:
+            raise _differ(network, k, what)
+        result[k] = one
+    return result
 
 
-def on_arcs(network: Network, value: Any, what: str) -> Array:
+def on_arcs(network: Network, value: Any, what: str, factor: Any = 1.0) -> Array:
     """An array by arc, (arc,): a DataArray by its labels, a (neuron, input + neuron) matrix, or values in order.
 
-    With tied arcs also values by weight, (weight,), which are returned as they are.
+    Where arcs are tied also values by weight, (weight,), of which each arc has that of its weight times its `factor`.
     """
-    if isinstance(value, xr.DataArray) and set(value.dims) == {"target", "source"}:
-        value = value.transpose("target", "source")
-        for dim, names in (("target", network.neurons), ("source", network.vertices)):
-            if dim not in value.indexes or set(map(str, value.indexes[dim])) != set(names):
-                raise ProblemError(
-                    f"{what} must have this network's vertices by name, got others: name or select them."
-                )
-            value = value.sel({dim: list(names)})
-    elif isinstance(value, xr.DataArray):
-        known = {"arc": network.arcs, "weight": network.weights}
-        names = known.get(str(value.dims[0]), ()) if value.ndim == 1 else ()
-        if not names:
-            raise ProblemError(f"{what} must be on 'arc' alone, got {dict(value.sizes)}: select or name it.")
-        if value.dims[0] in value.indexes:
-            if sorted(map(str, value.indexes[value.dims[0]])) != sorted(names):
-                raise ProblemError(
-                    f"{what} must have this network's {value.dims[0]}s by name, got others: rename them."
-                )
-            value = value.sel({value.dims[0]: list(names)})
+    dim, known = None, {"arc": network.arcs, "weight": network.weights}
+    if isinstance(value, xr.DataArray) and set(value.dims) != {"target", "source"}:
+        dim = str(value.dims[0]) if value.ndim == 1 else None
+        if dim not in known:
+            raise ProblemError(f"{what} must be on 'arc' alone, got {dict(value.sizes)}: select one time, or name it.")
+        if dim in value.indexes:
+            if sorted(map(str, value.indexes[dim])) != sorted(known[dim]):
+                raise ProblemError(f"{what} must have this network's {dim}s by name, got others: rename them.")
+            value = value.sel({dim: list(known[dim])})
+    elif np.ndim(value) == 2:
+        return of_matrix(network, value, what)
     values = array(value, what)
-    if values.shape == (len(network.neurons), len(network.vertices)):
-        return values[network.target, network.source]
-    if values.shape not in ((len(network.source),), (len(network.weights),)):
+    if values.ndim != 1 or len(values) not in {len(names) for key, names in known.items() if dim in (None, key)}:
         raise ProblemError(
-            f"{what} must be one number, or one for each of {len(network.source)} arcs, got shape {values.shape}: "
-            "match them."
+            f"{what} must be one for each of {len(network.source)} arcs, got shape {values.shape}: match them."
         )
+    if dim == "weight" or len(values) != len(network.source):
+        return factor * values[network.weight]
     return values
+
+
+def of_matrix(network: Network, given: Any, what: str, *, bare: bool = False) -> Array:
+    """Values by arc of a (neuron, input + neuron) matrix, by the names of its rows and columns where it has some.
+
+    With `bare`, ProblemError where it is not 0 although there is no arc.
+    """
+    if isinstance(given, xr.DataArray):
+        if set(given.dims) != {"target", "source"}:
+            raise ProblemError(f"{what} as a matrix must be on target and source, got {given.dims}: rename them.")
+        given = given.transpose("target", "source")
+    names, values = axis_names(given), array(given, what)
+    if all(names):
+        for mine, theirs in zip((network.neurons, network.vertices), names, strict=True):
+            if set(mine) != set(theirs):
+                raise ProblemError(f"{what} must have this network's vertices, got {shown(theirs)}: rename or select.")
+        rows, columns = ({label: k for k, label in enumerate(labels)} for labels in names)
+        order = np.ix_([rows[i] for i in network.neurons], [columns[j] for j in network.vertices])
+        values = values[order]
+    if bare:
+        stray = np.argwhere((values != 0) & (network.matrix(np.ones(len(network.source))) == 0))
+        for i, j in stray[:1]:
+            raise ProblemError(
+                f"{what} must be 0 where there is no arc, got {values[i, j]:g} for "
+                f"'{network.vertices[j]}->{network.neurons[i]}': add the arc, or build the network by from_adjacency."
+            )
+    return network.arc_values(values)
 
 
 def shared(network: Network, values: Array, what: str, factor: Any = 1.0) -> Array:
@@ -125,13 +147,13 @@ def chosen(network: Network, given: Any, what: str) -> NDArray[np.bool_]:
     """
     given = scalar(given)
     if given is None or isinstance(given, bool | np.bool_):
-        return np.full(len(network.weights), bool(given))
+        return np.full(network.weight_count, bool(given))
     single = isinstance(given, str | int | np.integer) or not isinstance(given, Iterable)
     items = [given] if single else list(given)
     meant = np.zeros(len(network.source), dtype=bool)
     for item in items:
         meant |= _meant(network, item, what)
-    result = np.zeros(len(network.weights), dtype=bool)
+    result = np.zeros(network.weight_count, dtype=bool)
     result[network.weight[meant]] = True
     if (part := result[network.weight] & ~meant).any():
         name = network.weights[network.weight[np.argmax(part)]]

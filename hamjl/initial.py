@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hamjl.arcs import shared
+from hamjl.arcs import of_matrix, shared
 from hamjl.checks import choice, finite
 from hamjl.errors import ProblemError, shown
 from hamjl.lowered import BOUND
 from hamjl.network import Network
 from hamjl.ties import arc_label
-from hamjl.vertices import BIAS, axis_names
+from hamjl.vertices import BIAS
 
 Array = NDArray[np.floating]
 STATE = ("x", "w", "p_x", "p_w")
@@ -41,8 +41,12 @@ def plain(network: Network, value: Any, name: str) -> Any:
     if isinstance(value, xr.DataArray) and value.ndim > 0 and not {"target", "source"} & set(value.dims):
         return of_labels(network, xr.Dataset({name: value}), name)
     values = finite(value, f"initial {name}")
+    if values.ndim > 1 and name not in ("w", "p_w"):
+        raise ProblemError(
+            f"initial {name} must be by neuron, got an array of shape {values.shape}: only arcs have one."
+        )
     if values.ndim > 1:
-        return kept(_of_matrix(network, value, name))
+        return kept(of_matrix(network, value, f"initial {name}", bare=True))
     return values.item() if values.ndim == 0 else kept(values)
 
 
@@ -73,37 +77,10 @@ def of_labels(network: Network, state: xr.Dataset, name: str) -> Array | dict[st
     return {label: float(values[place[label]]) for label in names if label in place}
 
 
-def _of_matrix(network: Network, given: Any, name: str) -> Array:
-    """Values by arc of a (neuron, input + neuron) matrix, by the names of its rows and columns where it has some."""
-    what = f"initial {name}"
-    if name not in ("w", "p_w"):
-        raise ProblemError(f"{what} must be by neuron, got an array of shape {np.shape(given)}: only arcs have one.")
-    if isinstance(given, xr.DataArray):
-        if set(given.dims) != {"target", "source"}:
-            raise ProblemError(f"{what} as a matrix must be on target and source, got {given.dims}: rename them.")
-        given = given.transpose("target", "source")
-    values, names = finite(given, what), axis_names(given)
-    if all(names):
-        for mine, theirs in zip((network.neurons, network.vertices), names, strict=True):
-            if set(mine) != set(theirs):
-                raise ProblemError(f"{what} must have this network's vertices, got {shown(theirs)}: rename or select.")
-        rows, columns = ({label: k for k, label in enumerate(labels)} for labels in names)
-        values = values[np.ix_([rows[i] for i in network.neurons], [columns[j] for j in network.vertices])]
-    found = network.arc_values(values)
-    stray = np.argwhere((values != 0) & (network.matrix(np.ones(len(network.source))) == 0))
-    if len(stray):
-        i, j = stray[0]
-        raise ProblemError(
-            f"{what} must be 0 where there is no arc, got {values[i, j]:g} for "
-            f"'{network.vertices[j]}->{network.neurons[i]}': add the arc, or build the network by from_adjacency."
-        )
-    return found
-
-
 # -- draws -------------------------------------------------------------------------------------------------------------
 def draw(network: Network, value: Any, name: str, rng: np.random.Generator) -> Array:
     """x, w, p_x or p_w, (neuron,) or (weight,), as the plain form says."""
-    size = len(network.neurons) if name in ("x", "p_x") else int(network.weight.max(initial=-1)) + 1
+    size = len(network.neurons) if name in ("x", "p_x") else network.weight_count
     if isinstance(value, str):
         return RULES[value](network, rng)[_first(network)]
     if isinstance(value, Mapping):

@@ -79,6 +79,12 @@ class NetworkField:
         return len(self.source) if self.weights is None else len(self.weights.moving)
 
     @property
+    def plain(self) -> bool:
+        """Whether it is the paper's: leaky neurons, and arcs that all move by themselves, of one mass and one k."""
+        alike = np.ndim(self.inertia) == 0 and np.ndim(self.regularizer_scale) == 0
+        return self.leaky and self.weights is None and alike
+
+    @property
     def leaky(self) -> bool:
         """Whether all neurons obey (7)."""
         return all("x" not in program.arguments for program in self.activations)

@@ -458,6 +458,11 @@ class Network(Plain):
         return self.arcs if self._shared is None else self._shared
 
     @property
+    def weight_count(self) -> int:
+        """How many weights there are, without their names."""
+        return len(self.source) if self._shared is None else len(self._shared)
+
+    @property
     def is_tied(self) -> bool:
         """Whether arcs share weights."""
         return self._shared is not None

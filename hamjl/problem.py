@@ -112,8 +112,9 @@ class Problem(Statement):
         self._check_losses()
         put("seed", count(seed, "seed"))
         meant = chosen(network, frozen, "frozen")
-        whole = bool(meant.all()) and bool(meant.size)
-        put("frozen", whole or tuple(np.array(network.arcs)[meant[network.weight]].tolist()))
+        whole = bool(meant.all()) and bool(meant.size)  # labels of arcs are made only where some are frozen
+        some = tuple(np.array(network.arcs)[meant[network.weight]].tolist()) if meant.any() and not whole else ()
+        put("frozen", whole or some)
         self.inertia, self.regularizer_scale  # noqa: B018  (refuse what does not fit the network)
         put("initial", self._initial(initial))
         self._check_signals()
@@ -147,13 +148,13 @@ class Problem(Statement):
     @cached_property
     def moves(self) -> NDArray[np.bool_]:
         """Which weights are not frozen, (weight,)."""
-        moves = np.isfinite(np.broadcast_to(self.inertia, int(self.network.weight.max(initial=-1)) + 1))
+        moves = np.isfinite(np.broadcast_to(self.inertia, self.network.weight_count))
         return moves & ~chosen(self.network, self.frozen, "frozen")
 
     @cached_property
     def inertia(self) -> float | NDArray[np.floating]:
         """m, for all or by weight."""
-        return by_weight(self.network, self.objective.m, "m", 1.0)
+        return by_weight(self.network, self.objective.m, "m", 1.0, positive=True)
 
     @cached_property
     def regularizer_scale(self) -> float | NDArray[np.floating]:

@@ -58,22 +58,7 @@ def weights_of(network: Network, given: Any) -> Floats:
         if "w" not in given:
             raise ProblemError(f"weights must be a trajectory at one time, got a Dataset without w: {listed(given)}.")
         given = given.w
-    if isinstance(given, xr.DataArray):
-        if given.dims == ("weight",) and network.is_tied:
-            return network.factor * on_arcs(network, given, "weights")[network.weight]
-        if given.dims != ("arc",):
-            raise ProblemError(
-                f"weights must be on 'arc' alone, got {dict(given.sizes)}: select one time, e.g. run.isel(time=-1)."
-            )
-        if "arc" in given.indexes:
-            if sorted(map(str, given.indexes["arc"])) != sorted(network.arcs):
-                raise ProblemError("weights must have this network's arcs by name, got others: rename them.")
-            given = given.sel(arc=list(network.arcs))
-        given = given.values
-    values = finite(given, "weights")
-    if values.shape != (len(network.arcs),):
-        raise ProblemError(f"weights must be one for each of {len(network.arcs)} arcs, got {values.shape}: match them.")
-    return values
+    return finite(on_arcs(network, given, "weights", network.factor), "weights")
 
 
 def _table(network: Network, given: Any) -> tuple[Floats, tuple[str, ...], dict[str, Any]]:

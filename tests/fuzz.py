@@ -74,6 +74,25 @@ ARCS = {
     "activation": ["tanh(a) + a/10", "logistic"],
     "velocity": [1.0, 2.0],
 }
+WIDE = {  # arcs, neurons, losses and masses of all kinds
+    "span": [0, 1],
+    "network": {
+        **ARCS,
+        "neuron": ["leaky", "sigma(a) - x**3"],
+        "tied": {"kernel": {"a->b": 1.0, "b->a": -1.0}},
+        "outputs": ["a", "b"],
+    },
+    "objective": {
+        "loss": {"squared_error": ["a"], "log_cosh": ["b"]},
+        "loss_weight": {"a": "1 + t", "b": {"kind": "cosine", "amplitude": 0.5, "omega": 2.0, "offset": 1.0}},
+        "m": {"kernel": 2.0, "in->a": 3.0},
+        "k": {"bias->b": 0.5},
+    },
+    "inputs": {"in": 0.5},
+    "target": {"a": 0.1, "b": 0.2},
+    "initial": "glorot",
+    "frozen": ["bias->b"],
+}
 PATCHES = {
     "kind": "patches",
     "pieces": [
@@ -102,6 +121,7 @@ SERIES = {
 }
 PLAIN = [
     {"problem": TABLE, "law": {"name": "costate_reversal"}, "method": {"name": "BDF", "rtol": 1e-5}, "times": 5},
+    {"problem": WIDE, "law": {"name": "costate_reversal"}, "method": {"name": "euler", "step": 0.05}, "times": 5},
     {
         "problem": {**TABLE, "network": ARCS, "inputs": PATCHES, "target": {"b": 0.4}, "initial": "uniform"},
         "law": {"name": "sign_flip", "every_step": True},

@@ -492,6 +492,44 @@ def test_wrong_input_is_refused_in_one_sentence(make, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["m", "k"])
+def test_masses_and_regularisers_are_given_in_many_forms(name):
+    network = hj.Network.layered([1, 2, 1])
+    values = {"u0->x0": 2.0, "u0->x1": 3.0, "x0->x2": 4.0, "x1->x2": 5.0}
+    matrix = network.matrix([values[arc] for arc in network.arcs])  # 0 where there is no arc
+    labelled = xr.DataArray(
+        matrix, {"target": list(network.neurons), "source": list(network.vertices)}, ("target", "source")
+    )
+    forms = [
+        values,
+        {tuple(arc.split("->")): one for arc, one in values.items()},
+        [values[arc] for arc in network.arcs],
+        xr.DataArray(list(values.values()), {"arc": list(values)}, "arc")[::-1],
+        matrix,
+        labelled,
+        labelled[::-1, ::-1].T,
+        labelled.where(labelled > 0),
+    ]
+    for form in forms:
+        problem = hj.Problem(network, hj.Objective(**{name: form}), inputs=0.0, span=(0, 1))
+        found = problem.inertia if name == "m" else problem.regularizer_scale
+        assert dict(zip(network.arcs, found, strict=True)) == values
+        assert hj.Problem.from_dict(problem.to_dict()) == problem
+    for form in ([1.0, np.nan, 1.0, 1.0], labelled.where(labelled != 3.0), labelled.where(labelled != 3.0, -1.0)):
+        with pytest.raises(hj.ProblemError, match=f"{name} must be a "):
+            hj.Problem(network, hj.Objective(**{name: form}), inputs=0.0, span=(0, 1))
+
+
+def test_regularisers_by_arc_alone_are_certified(engine):
+    network = hj.Network.fully_connected(2, self_loops=True)
+    objective = hj.Objective(loss_weight=5.0, k={"x0->x0": 0.3, "x1->x0": 2.0})
+    problem = hj.Problem(network, objective, target=0.4, span=(0, 2), seed=1)
+    run = hj.solve(problem, hj.BoundaryValue(), engine=engine)
+    assert run.attrs["status"] == "success"
+    alike = problem.replace(objective=hj.Objective(loss_weight=5.0, k=0.0))
+    assert run.hamjl.statistics["cost"] > 1.001 * hj.solve(alike, hj.BoundaryValue()).hamjl.statistics["cost"]
+
+
 def test_laws_that_need_neurons_at_rest_refuse_integrators():
     network = hj.Network.oscillators()
     problem = hj.Problem(network, hj.Objective(), target=0.1, span=(0, 1))

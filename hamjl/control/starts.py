@@ -53,8 +53,7 @@ def _network_starts(field: NetworkField, initial: Array, span: tuple[float, floa
         return lambda t: w + (w0 - w) * np.exp(-rate * (t - span[0]))[:, None]
 
     yield Start("rest", approach(w0))
-    plain = field.leaky and field.weights is None  # what weights keep a neuron alive is known
-    cycles = disjoint_cycles(field) if plain else []
+    cycles = disjoint_cycles(field) if field.plain else []  # what weights keep a neuron alive is known
     if cycles:
         yield Start("alive", approach(_alive(field, cycles)))
     if len(cycles) > 1:

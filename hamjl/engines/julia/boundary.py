@@ -15,9 +15,8 @@ from hamjl.lowered import BOUND, Floats, LawCode, Lowered, Monitor, NetworkField
 
 
 def minimize(lowered: Lowered, times: Floats, monitor: Monitor) -> Result:
-    """Search for the minimum of G. A symbolic system, small by nature, is left to NumPy, and so is what is tied."""
-    field = lowered.field
-    if isinstance(field, NetworkField) and field.leaky and field.weights is None and not np.ndim(field.inertia):
+    """Search for the minimum of G. A symbolic system, small by nature, is left to NumPy, as is what is not plain."""
+    if isinstance(lowered.field, NetworkField) and lowered.field.plain:
         with bridge.failures():
             return run_boundary(lowered, times, monitor, NativeTranscription)
     return run_boundary(lowered, times, monitor)
