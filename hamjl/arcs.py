@@ -108,6 +108,7 @@ def of_matrix(network: Network, given: Any, what: str, *, bare: bool = False) ->
         rows, columns = ({label: k for k, label in enumerate(labels)} for labels in names)
         order = np.ix_([rows[i] for i in network.neurons], [columns[j] for j in network.vertices])
         values = values[order]
+    result = network.arc_values(values)
     if bare:
         stray = np.argwhere((values != 0) & (network.matrix(np.ones(len(network.source))) == 0))
         for i, j in stray[:1]:
@@ -115,7 +116,7 @@ def of_matrix(network: Network, given: Any, what: str, *, bare: bool = False) ->
                 f"{what} must be 0 where there is no arc, got {values[i, j]:g} for "
                 f"'{network.vertices[j]}->{network.neurons[i]}': add the arc, or build the network by from_adjacency."
             )
-    return network.arc_values(values)
+    return result
 
 
 def shared(network: Network, values: Array, what: str, factor: Any = 1.0) -> Array:
