@@ -94,7 +94,7 @@ function jacobian!(A::ArcMatrix, system::Network, y, t, s)
     @inbounds for k in 1:length(arcs)
         A.w[k] = w[before+k]
         m = place(weights, k)
-        A.bend[k] = m == 0 ? 0.0 : each(regularizer_scale, m) * last(regularizer(y[ow+m]))
+        A.bend[k] = moves(weights, k) ? each(regularizer_scale, m) * last(regularizer(y[ow+m])) : 0.0
     end
     hessian!(A.loss, system.losses, system.drive, y)
     A.loss .*= system.loss_scale
@@ -246,7 +246,7 @@ function gather!(E::Elimination, A::ArcMatrix, style, weights, inertia)
         span, total = incoming(arcs, i), 0.0
         for k in span
             j, m = origin(style, arcs, k, first(span)), place(weights, k)
-            inverse[k] = m == 0 ? 0.0 : 1 / (inert * each(inertia, m) - sp * bend[k])
+            inverse[k] = moves(weights, k) ? 1 / (inert * each(inertia, m) - sp * bend[k]) : 0.0
             total += v[j]^2 * inverse[k]
             j > d || continue
             across[j-d, i] = w[k] + sp * g[i] * v[j] * inverse[k]
@@ -274,7 +274,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style, weights, inertia)
         span, total = incoming(arcs, i), 0.0
         @simd ivdep for k in span
             j, m = origin(style, arcs, k, first(span)), place(weights, k)
-            r = m == 0 ? 0.0 : (b[oq+m] - lag * each(inertia, m) * b[ow+m]) * inverse[k]
+            r = moves(weights, k) ? (b[oq+m] - lag * each(inertia, m) * b[ow+m]) * inverse[k] : 0.0
             total += v[j] * r
             dx[j] += g[i] * r
         end
@@ -305,7 +305,7 @@ function back!(δ, E::Elimination, A::ArcMatrix, b, style, weights, inertia)
         span, hi, gi = incoming(arcs, i), h[i], g[i]
         @simd ivdep for k in span
             j, m = origin(style, arcs, k, first(span)), place(weights, k)
-            if m != 0
+            if moves(weights, k)
                 bw, bq, mass = b[ow+m], b[oq+m], each(inertia, m)
                 push = sp * (v[j] * hi + gi * dx[j])
                 step = (bq - lag * mass * bw + push) * inverse[k]

@@ -43,6 +43,8 @@ end
 "Where the weight of an arc is among those that move, 0 for none, and by what factor."
 @inline place(::Own, k) = k
 @inline place(shared::Shared, k) = @inbounds shared.place[k]
+@inline moves(::Own, k) = true  # known to the compiler: no branch is left in the loops over arcs
+@inline moves(shared::Shared, k) = place(shared, k) > 0
 @inline factor(::Own, k) = 1.0
 @inline factor(shared::Shared, k) = @inbounds shared.factor[k]
 
