@@ -108,7 +108,7 @@ def of_matrix(network: Network, given: Any, what: str, *, bare: bool = False) ->
         rows, columns = ({label: k for k, label in enumerate(labels)} for labels in names)
         order = np.ix_([rows[i] for i in network.neurons], [columns[j] for j in network.vertices])
         values = values[order]
-    result = network.arc_values(values)
+    result = network.arc_values(values)  # refuses another shape, before entries are looked at
     if bare:
         stray = np.argwhere((values != 0) & (network.matrix(np.ones(len(network.source))) == 0))
         for i, j in stray[:1]:
